@@ -1,0 +1,82 @@
+"""Suffuse: diffusion models for everything you have.
+
+The names a user needs, imported on first use so that ``import suffuse`` and ``suffuse --help`` are quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suffuse import codecs as codecs
+    from suffuse import exact as exact
+    from suffuse import grids as grids
+    from suffuse import guidance as guidance
+    from suffuse import networks as networks
+    from suffuse import objectives as objectives
+    from suffuse import parameterizations as parameterizations
+    from suffuse import samplers as samplers
+    from suffuse import schedules as schedules
+    from suffuse.denoiser import Denoiser as Denoiser
+    from suffuse.errors import UserError as UserError
+    from suffuse.model import Model as Model
+    from suffuse.model import load as load
+    from suffuse.posteriors import Categorical as Categorical
+    from suffuse.posteriors import Joint as Joint
+    from suffuse.posteriors import Mixture as Mixture
+    from suffuse.posteriors import Normal as Normal
+    from suffuse.processes import Bridge as Bridge
+    from suffuse.processes import Discrete as Discrete
+    from suffuse.processes import Gaussian as Gaussian
+    from suffuse.processes import Product as Product
+    from suffuse.rng import Streams as Streams
+    from suffuse.samplers import sample as sample
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Bridge": "processes",
+    "Categorical": "posteriors",
+    "Denoiser": "denoiser",
+    "Discrete": "processes",
+    "Gaussian": "processes",
+    "Joint": "posteriors",
+    "Mixture": "posteriors",
+    "Model": "model",
+    "Normal": "posteriors",
+    "Product": "processes",
+    "Streams": "rng",
+    "UserError": "errors",
+    "load": "model",
+    "sample": "samplers",
+}
+_MODULES = (
+    "codecs",
+    "data",
+    "exact",
+    "grids",
+    "guidance",
+    "networks",
+    "objectives",
+    "parameterizations",
+    "posteriors",
+    "processes",
+    "recipes",
+    "samplers",
+    "schedules",
+    "training",
+    "tree",
+)
+
+__all__ = [*_WHERE, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"suffuse.{_WHERE[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"suffuse.{name}")
+    raise AttributeError(f"module 'suffuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

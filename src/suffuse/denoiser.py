@@ -1,0 +1,53 @@
+"""The denoiser: network, process and parameterization, joined to answer one question."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from suffuse.parameterizations import Direct, Parameterization
+from suffuse.posteriors import Posterior
+from suffuse.processes import Process, Time
+from suffuse.tree import Condition, State
+
+
+class Denoiser(nn.Module):
+    """What is the clean data? Answers with a posterior over x_0, given the state at t.
+
+    Args:
+        network: called as ``network(x, level, condition)``.
+        process: how the data was destroyed.
+        parameterization: what the network's output means.
+
+    Raises:
+        UserError: where the parameterization does not fit the process.
+
+    Example:
+        >>> import torch, suffuse as sf
+        >>> process = sf.Gaussian(sf.schedules.Flow())
+        >>> denoiser = sf.Denoiser.from_function(process, lambda x_t, t, condition: torch.zeros_like(x_t))
+        >>> denoiser(torch.ones(1, 2), 0.5).mean
+        tensor([[0., 0.]])
+    """
+
+    def __init__(self, network: Callable[..., Any], process: Process, parameterization: Parameterization) -> None:
+        super().__init__()
+        parameterization.check(process)
+        self.network, self.process, self.parameterization = network, process, parameterization
+
+    def forward(self, x_t: State, t: Time, condition: Condition = None) -> Posterior:
+        """The posterior q(x_0 | x_t, condition).
+
+        Args:
+            x_t: state at time t, (B, ...) or a mapping of such.
+            t: time in [0, 1], of any prefix shape of the state.
+            condition: mapping of names to (B, ...) tensors, with (B,) masks under ``name/present``, or None.
+        """
+        scaled, level = self.parameterization.inputs(x_t, t, self.process)
+        posterior = self.parameterization.posterior(self.network(scaled, level, condition), x_t, t, self.process)
+        return self.process.restrict(posterior, x_t, t)
+
+    @classmethod
+    def from_function(cls, process: Process, function: Callable[[Any, Any, Any], Any]) -> "Denoiser":
+        """A denoiser of any function of (x_t, t, condition) that gives a posterior or its mean."""
+        return cls(function, process, Direct())

@@ -1,0 +1,315 @@
+r"""Training objectives: :math:`E_t \, w(t) \, (-\log q(x_0 | x_t))`:
+the law of t, the weight and the coupling are parts.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.grids import TimeLaw, Uniform
+from suffuse.posteriors import Posterior
+from suffuse.processes import Gaussian, Process
+from suffuse.rng import RandomSource, Streams, streams
+from suffuse.tree import Condition, State, device, expand, map_leaves, mean_per_item, without
+
+EARLIEST = 1e-5
+"""Training looks at no earlier time: the bound's integrand is singular at t = 0."""
+
+
+class Weight(nn.Module, ABC):
+    """How much an error counts at each level of noise. A module, since a weight may be learned."""
+
+    process: ClassVar[type[Process]] = Process
+    """The processes that it fits."""
+
+    @abstractmethod
+    def forward(
+        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+    ) -> State:
+        """Loss per element, unreduced.
+
+        Args:
+            process: how the data was destroyed.
+            x0: clean state.
+            x_t: noisy state.
+            posterior: the denoiser's answer.
+            t: (B,) times.
+            density: (B,) of the law that the times were drawn from.
+        """
+
+
+class ELBOWeight(Weight):
+    r"""The variational bound: the process's integrand over the density of the time law;
+    :math:`\tfrac12 |d\mathrm{SNR}/dt| / p(t)` for Gaussians.
+
+    Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).
+    """
+
+    def forward(
+        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        integrand = process.elbo(x0, x_t, posterior, t)
+        return map_leaves(lambda leaf: leaf / expand(density, leaf).to(leaf.dtype), integrand)
+
+
+class UniformWeight(Weight):
+    r""":math:`-\log q(x_0 | x_t)` as it is: half the squared error, or the cross-entropy."""
+
+    def forward(
+        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        return map_leaves(torch.neg, posterior.log_prob(x0))
+
+
+class _OfSNR(Weight):
+    """A weight of the squared error that is a function of the scales; for Gaussian processes."""
+
+    process = Gaussian
+
+    @abstractmethod
+    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
+        """The weight of the squared error in x_0."""
+
+    def forward(
+        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        assert isinstance(process, Gaussian)
+        assert isinstance(x0, Tensor)
+        return self.factor(*process.coordinates(t, x0)) * (x0 - posterior.mean) ** 2
+
+
+class EDMWeight(_OfSNR):
+    r""":math:`(\tilde\sigma^2 + s^2) / (\tilde\sigma s)^2` with :math:`\tilde\sigma = \sigma / \alpha`: unit error
+    of the EDM output at every level.
+
+    Source: "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras, Aittala, Aila, Laine, 2022).
+
+    Args:
+        sigma_data: s, the deviation of the data.
+    """
+
+    def __init__(self, sigma_data: float = 0.5) -> None:
+        super().__init__()
+        self.sigma_data = sigma_data
+
+    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
+        """See the class."""
+        return (sigma_t**2 + alpha_t**2 * self.sigma_data**2) / (sigma_t * self.sigma_data) ** 2
+
+
+class MinSNRWeight(_OfSNR):
+    r""":math:`\min(\mathrm{SNR}, \gamma)` on the squared error in x_0, whatever the parameterization.
+
+    Source: "Efficient Diffusion Training via Min-SNR Weighting Strategy" (Hang et al., 2023).
+
+    Args:
+        gamma: the ceiling, positive.
+    """
+
+    def __init__(self, gamma: float = 5.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
+        """See the class."""
+        return ((alpha_t / sigma_t) ** 2).clamp(max=self.gamma)
+
+
+class LearnedWeight(Weight):
+    r"""Another weight, made even over the levels of noise by a learned uncertainty:
+    :math:`L e^{-u(\lambda)} + u(\lambda)`.
+
+    u is a small function of the level, trained with the network; at its best it is the log of the mean loss there.
+
+    Source: "Analyzing and Improving the Training Dynamics of Diffusion Models" (Karras et al., 2024), section 2.2.
+
+    Args:
+        base: the weight to even out.
+        features: number of cosine features of the level.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+
+    def __init__(self, base: Weight, features: int = 64) -> None:
+        super().__init__()
+        self.base = base
+        spread = torch.arange(features, dtype=torch.float32)
+        # Fixed, evenly spread: periods from the whole range of log-SNR down to two units of it.
+        self.register_buffer("frequencies", math.pi / 40 * (1 + spread // 2))
+        self.register_buffer("phases", math.pi / 2 * (spread % 2))
+        self.linear = nn.Linear(features, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(
+        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        level = process.level(t)
+        if not isinstance(level, Tensor):
+            raise UserError("LearnedWeight has one uncertainty for one level; a Product has several, so use ELBOWeight")
+        angle = level.to(self.frequencies.dtype)[:, None] * self.frequencies + self.phases
+        u = self.linear(torch.cos(angle) * math.sqrt(2 / len(self.frequencies))).squeeze(1)
+        loss = self.base(process, x0, x_t, posterior, t, density)
+        return map_leaves(lambda leaf: leaf * torch.exp(-expand(u, leaf)) + expand(u, leaf), loss)
+
+
+class Coupling(ABC):
+    """Which noise goes with which data. The independent coupling is None."""
+
+    @abstractmethod
+    def pair(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """The noise, (B, ...), in the order of its partners; over the global batch where there are several devices."""
+
+
+class Assignment(Coupling):
+    """The pairing of a batch with the least total squared distance.
+
+    Source: "Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport" (Tong et al.,
+    2024).
+    """
+
+    def pair(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """See the class; needs scipy."""
+        try:
+            from scipy.optimize import linear_sum_assignment
+        except ImportError as missing:
+            raise UserError("the optimal coupling needs scipy: pip install 'suffuse[coupling]'") from missing
+        cost = torch.cdist(x0.flatten(1).double(), noise.flatten(1).double()) ** 2
+        return noise[torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=noise.device)]
+
+
+class Sinkhorn(Coupling):
+    r"""Partners drawn from the entropic plan :math:`\arg\min_P \langle P, C \rangle - \epsilon H(P)` with even
+    marginals.
+
+    Source: "Sinkhorn Distances: Lightspeed Computation of Optimal Transport" (Cuturi, 2013), in the log domain.
+
+    Args:
+        epsilon: entropy, as a share of the mean squared distance; positive.
+        iterations: of the alternating projections.
+        seed: of the draw of partners.
+    """
+
+    def __init__(self, epsilon: float = 0.05, iterations: int = 100, seed: int = 0) -> None:
+        self.epsilon, self.iterations, self.seed = epsilon, iterations, seed
+
+    def log_plan(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """Logarithm of the (B, B) plan; its rows sum to one."""
+        cost = torch.cdist(x0.flatten(1).double(), noise.flatten(1).double()) ** 2
+        kernel = -cost / (self.epsilon * cost.mean())
+        potential = torch.zeros_like(kernel[0])
+        for _ in range(self.iterations):
+            potential = -(kernel - (kernel + potential).logsumexp(1, keepdim=True)).logsumexp(0)
+        return kernel + potential - (kernel + potential).logsumexp(1, keepdim=True)
+
+    def pair(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """See the class."""
+        total = self.log_plan(x0, noise).exp().cumsum(1)
+        rng = Streams.of(self.seed, torch.arange(len(x0), device=x0.device))
+        # The draw must differ from batch to batch: the noise itself, fresh in every batch, says how.
+        u = (rng.uniform(total[:, 0]) + noise.flatten(1).double().sum(1)).remainder(1)
+        return noise[torch.searchsorted(total, u[:, None] * total[:, -1:]).squeeze(1).clamp(max=len(x0) - 1)]
+
+
+class Objective(nn.Module):
+    r"""The loss of a denoiser, per item: the mean over an item's elements of :math:`w(t) \, (-\log q(x_0 | x_t))`.
+
+    Times are spread evenly over consecutive samples, through the law's quantiles; noise comes from each sample's own
+    stream.
+
+    Args:
+        law: distribution of t.
+        weight: of the error at each level.
+        coupling: of noise and data; None is the independent one. Others need ``Gaussian(schedule, coupled=True)``.
+        dropout: share of the items whose conditions are taken away, for classifier-free guidance.
+
+    Example:
+        >>> import suffuse as sf
+        >>> ones = sf.Denoiser.from_function(sf.Gaussian(sf.schedules.Flow()), lambda x_t, t, c: torch.ones_like(x_t))
+        >>> Objective(weight=UniformWeight())(ones, torch.zeros(2, 3), rng=0)
+        tensor([0.5000, 0.5000])
+    """
+
+    def __init__(
+        self,
+        law: TimeLaw | None = None,
+        weight: Weight | None = None,
+        coupling: Coupling | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.law: TimeLaw = law or Uniform()
+        self.weight = weight or ELBOWeight()
+        self.coupling, self.dropout = coupling, dropout
+
+    def forward(
+        self,
+        denoiser: Denoiser,
+        x0: State,
+        condition: Condition = None,
+        rng: RandomSource = None,
+        source: State | None = None,
+    ) -> Tensor:
+        """Loss of each item, (B,).
+
+        Args:
+            denoiser: what is trained.
+            x0: clean state.
+            condition: what the denoiser is told.
+            rng: source of randomness, one stream per item.
+            source: state at t = 1 that is paired with the data: a bridge's source, or noise from :meth:`pair`.
+        """
+        process = denoiser.process
+        self._check(process)
+        rng = streams(rng, x0)
+        if source is None:
+            source = self.pair(x0, rng)
+        t = self.law.quantile(rng.low_discrepancy()).clamp(min=EARLIEST).to(device(x0))
+        if self.dropout > 0:
+            keep = rng.fold("dropout").uniform(torch.empty(t.shape, device=t.device)) >= self.dropout
+            condition = without(condition, keep=keep)
+        x_t = process.corrupt(x0, t, rng, source)
+        posterior = denoiser(x_t, t, condition)
+        return mean_per_item(self.weight(process, x0, x_t, posterior, t, self.law.density(t)))
+
+    def pair(self, x0: State, rng: Streams) -> State | None:
+        """Noise paired with the data by the coupling, or None for the independent one."""
+        if self.coupling is None:
+            return None
+        assert isinstance(x0, Tensor)
+        return self.coupling.pair(x0, rng.fold("coupling").normal(x0))
+
+    def _check(self, process: Process) -> None:
+        fits = next(
+            (w for w in self.weight.modules() if isinstance(w, Weight) and not isinstance(process, w.process)), None
+        )
+        if fits is not None:
+            raise UserError(
+                f"{type(fits).__name__} weighs {fits.process.__name__} processes only, "
+                f"not {type(process).__name__}; ELBOWeight fits every process"
+            )
+        if self.coupling is not None and not (isinstance(process, Gaussian) and process.coupled):
+            raise UserError(
+                "a coupling makes noise depend on the data, and the process must know it: "
+                "use Gaussian(schedule, coupled=True)"
+            )
+
+
+WEIGHTS: dict[str, type[Weight]] = {
+    "elbo": ELBOWeight,
+    "uniform": UniformWeight,
+    "edm": EDMWeight,
+    "min-snr": MinSNRWeight,
+    "learned": LearnedWeight,
+}
+"""Every weight by its name in a recipe; the law tests run over it."""

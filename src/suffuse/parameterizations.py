@@ -1,0 +1,241 @@
+r"""What a network's output means: the maps from outputs to posteriors.
+
+For Gaussian processes every form in use is affine, :math:`E[x_0 | x_t] = c_{\text{skip}} x_t + c_{\text{out}} F`, so
+that each is one small class, and conversions go through the posterior instead of pairwise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from suffuse.errors import UserError
+from suffuse.posteriors import Categorical, Joint, Normal, Posterior
+from suffuse.processes import Bridge, Discrete, Gaussian, Process, Product, Time
+from suffuse.processes.base import as_time
+from suffuse.tree import State, expand
+
+
+class Parameterization(ABC):
+    """The meaning of a network's inputs and outputs."""
+
+    process: ClassVar[type[Process]] = Process
+    """The processes that it fits."""
+
+    def check(self, process: Process) -> None:
+        """Refuse, in one sentence, a process that does not fit."""
+        if not isinstance(process, self.process):
+            raise UserError(
+                f"{type(self).__name__} is a parameterization for {self.process.__name__} processes, "
+                f"not for {type(process).__name__}"
+            )
+
+    @abstractmethod
+    def inputs(self, x_t: State, t: Time, process: Process) -> tuple[State, State]:
+        """What the network is given: the scaled state, and the level of noise."""
+
+    @abstractmethod
+    def posterior(self, output: Any, x_t: State, t: Time, process: Process) -> Posterior:
+        """Read the network's output as a posterior."""
+
+
+class Affine(Parameterization):
+    r"""The Gaussian forms:
+    :math:`E[x_0 | x_t] = c_{\text{skip}} x_t + c_{\text{out}} F(x_t / \sqrt{\alpha_t^2 s^2 + \sigma_t^2})`.
+
+    Args:
+        sigma_data: s, the deviation of the data; scales the network's input to unit variance, as a function of SNR
+        alone.
+    """
+
+    process = Gaussian
+
+    def __init__(self, sigma_data: float = 1.0) -> None:
+        self.sigma_data = sigma_data
+
+    @abstractmethod
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        r""":math:`(c_{\text{skip}}, c_{\text{out}})`, of the shape of the scales."""
+
+    def weight(self, t: Time, process: Gaussian, like: Tensor) -> Tensor:
+        r""":math:`c_{\text{out}}^{-2}`: turns squared error in x_0 into squared error of the network's own output."""
+        return self.coefficients(*process.coordinates(t, like))[1] ** -2
+
+    def inputs(self, x_t: Tensor, t: Time, process: Gaussian) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        alpha_t, sigma_t = process.coordinates(t, x_t)
+        scaled = x_t * (alpha_t**2 * self.sigma_data**2 + sigma_t**2).rsqrt()
+        return scaled, process.level(as_time(t, x_t)).to(x_t.dtype)
+
+    def posterior(self, output: Tensor, x_t: Tensor, t: Time, process: Gaussian) -> Normal:
+        """See the class."""
+        skip, out = self.coefficients(*process.coordinates(t, x_t))
+        return Normal(skip * x_t + out * output.to(x_t.dtype))
+
+
+class Epsilon(Affine):
+    r"""The noise: :math:`x_0 = (x_t - \sigma_t F) / \alpha_t`. Refused where :math:`\alpha_1 = 0`, since x_0 is then
+    not determined.
+
+    Source: "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel, 2020).
+    """
+
+    def check(self, process: Process) -> None:
+        """See the class."""
+        super().check(process)
+        assert isinstance(process, Gaussian)
+        if float(process.schedule.alpha(torch.tensor(1.0))) == 0:
+            raise UserError(
+                f"Epsilon cannot be used with {type(process.schedule).__name__}, whose alpha is 0 at t = 1: "
+                "noise does not say what the data is there; use Velocity, Flow or EDM"
+            )
+
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        return 1 / alpha_t, -sigma_t / alpha_t
+
+
+class Velocity(Affine):
+    r""":math:`v = \alpha_t \varepsilon - \sigma_t x_0`:
+    :math:`x_0 = (\alpha_t x_t - \sigma_t F) / (\alpha_t^2 + \sigma_t^2)`.
+
+    Source: "Progressive Distillation for Fast Sampling of Diffusion Models" (Salimans, Ho, 2022).
+    """
+
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        norm = alpha_t**2 + sigma_t**2
+        return alpha_t / norm, -sigma_t / norm
+
+
+class Flow(Affine):
+    r""":math:`u = \varepsilon - x_0`: :math:`x_0 = (x_t - \sigma_t F) / (\alpha_t + \sigma_t)`.
+
+    Source: "Flow Matching for Generative Modeling" (Lipman, Chen, Ben-Hamu, Nickel, Le, 2023).
+    """
+
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        return 1 / (alpha_t + sigma_t), -sigma_t / (alpha_t + sigma_t)
+
+
+class Data(Affine):
+    """The clean data itself: :math:`x_0 = F`."""
+
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        return torch.zeros_like(alpha_t), torch.ones_like(sigma_t)
+
+
+class EDM(Affine):
+    r"""Input, output and residual of unit variance at every level of noise.
+
+    .. math:: x_0 = \frac{\alpha_t s^2}{\alpha_t^2 s^2 + \sigma_t^2} x_t + \frac{\sigma_t s}{\sqrt{\alpha_t^2 s^2 +
+    \sigma_t^2}} F.
+
+    Source: "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras, Aittala, Aila, Laine, 2022),
+    here for any schedule.
+
+    Args:
+        sigma_data: s, the deviation of the data.
+    """
+
+    def __init__(self, sigma_data: float = 0.5) -> None:
+        super().__init__(sigma_data)
+
+    def coefficients(self, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        norm = alpha_t**2 * self.sigma_data**2 + sigma_t**2
+        return alpha_t * self.sigma_data**2 / norm, sigma_t * self.sigma_data * norm.rsqrt()
+
+
+class Drift(Parameterization):
+    """For a bridge, the way that is left: :math:`x_0 = x_t + t F`.
+
+    Source: the residual form of "I2SB: Image-to-Image Schroedinger Bridge" (Liu et al., 2023).
+    """
+
+    process = Bridge
+
+    def inputs(self, x_t: Tensor, t: Time, process: Bridge) -> tuple[Tensor, Tensor]:
+        """The state as it is: both ends of a bridge are data."""
+        return x_t, process.level(as_time(t, x_t)).to(x_t.dtype)
+
+    def posterior(self, output: Tensor, x_t: Tensor, t: Time, process: Bridge) -> Normal:
+        """See the class."""
+        return Normal(x_t + expand(as_time(t, x_t), x_t).to(x_t.dtype) * output.to(x_t.dtype))
+
+
+class Logits(Parameterization):
+    """Logits (B, ..., V) of the clean token."""
+
+    process = Discrete
+
+    def inputs(self, x_t: Tensor, t: Time, process: Discrete) -> tuple[Tensor, Tensor]:
+        """The tokens as they are."""
+        return x_t, process.level(as_time(t, x_t)).float()
+
+    def posterior(self, output: Tensor, x_t: Tensor, t: Time, process: Discrete) -> Categorical:
+        """In float32 or better, so that the softmax is one."""
+        return Categorical(output if output.dtype == torch.float64 else output.float())
+
+
+class Each(Parameterization):
+    """A parameterization per leaf, for a Product; the network takes and gives mappings."""
+
+    process = Product
+
+    def __init__(self, parts: Mapping[str, Parameterization]) -> None:
+        self.parts = dict(parts)
+
+    def check(self, process: Process) -> None:
+        """Leaf by leaf."""
+        super().check(process)
+        assert isinstance(process, Product)
+        for name, part in self.parts.items():
+            part.check(process.parts[name])
+
+    def inputs(self, x_t: State, t: Time, process: Product) -> tuple[State, State]:
+        """Leaf by leaf."""
+        pairs = {n: p.inputs(x_t[n], _at(t, n), process.parts[n]) for n, p in self.parts.items()}
+        return {n: pair[0] for n, pair in pairs.items()}, {n: pair[1] for n, pair in pairs.items()}
+
+    def posterior(self, output: Any, x_t: State, t: Time, process: Product) -> Joint:
+        """Leaf by leaf."""
+        parts = self.parts.items()
+        return Joint({n: p.posterior(output[n], x_t[n], _at(t, n), process.parts[n]) for n, p in parts})
+
+
+class Direct(Parameterization):
+    """No map at all: the "network" is a function of (x_t, t, condition) that gives a posterior or its mean."""
+
+    def inputs(self, x_t: State, t: Time, process: Process) -> tuple[State, Time]:
+        """As they are."""
+        return x_t, t
+
+    def posterior(self, output: Any, x_t: State, t: Time, process: Process) -> Posterior:
+        """A tensor is the mean of a Normal whose variance is not known; a mapping, of one for each leaf."""
+        if isinstance(output, Posterior):
+            return output
+        if isinstance(output, Mapping):
+            return Joint({name: self.posterior(leaf, x_t, t, process) for name, leaf in output.items()})
+        return Normal(output)
+
+
+def _at(t: Any, name: str) -> Any:
+    return t[name] if isinstance(t, Mapping) else t
+
+
+PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
+    "epsilon": Epsilon,
+    "velocity": Velocity,
+    "flow": Flow,
+    "data": Data,
+    "edm": EDM,
+    "drift": Drift,
+    "logits": Logits,
+    "each": Each,
+}
+"""Every parameterization by its name in a recipe; the law tests run over it."""

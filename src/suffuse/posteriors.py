@@ -1,0 +1,235 @@
+r"""Posteriors q(x_0 | x_t): what a denoiser answers, and the one currency of the library.
+
+Noise, velocity, score and flow are affine images of :math:`E[x_0 | x_t]`, and token logits are :math:`p(x_0 | x_t)`;
+so preview, guidance, multistep extrapolation, inverse problems and losses are each one operation on one of these
+objects.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from suffuse.rng import RandomSource, Streams, streams
+from suffuse.tree import State, expand
+
+
+class Posterior(ABC):
+    """A distribution over clean data."""
+
+    __slots__ = ()
+
+    mean: State
+    """Expectation; for a Categorical its probabilities."""
+
+    @abstractmethod
+    def sample(self, rng: RandomSource = None) -> State:
+        """Draw one clean state per item."""
+
+    @abstractmethod
+    def log_prob(self, x0: State) -> State:
+        """Log-density in nats, per element and unreduced."""
+
+    @abstractmethod
+    def tilt(self, reference: "Posterior", weight: float | Tensor) -> "Posterior":
+        r"""Move from a reference through this posterior and on: :math:`\propto q^w \, q_{\text{ref}}^{1 - w}`.
+
+        Weight 0 is the reference, 1 is this posterior, above 1 extrapolates. It may be a tensor of any prefix shape.
+        """
+
+    @abstractmethod
+    def __getitem__(self, items: slice) -> "Posterior":
+        """The posterior of some of the items of the batch."""
+
+    def draw_component(self, rng: RandomSource) -> "Posterior":
+        """The posterior itself, or for a mixture one of its components, drawn per item."""
+        del rng
+        return self
+
+
+@dataclass(slots=True)
+class Normal(Posterior):
+    r"""Independent Gaussians, :math:`N(m, v)` per element.
+
+    Args:
+        mean: (B, ...) tensor.
+        var: variance that broadcasts against the mean, or None where only the mean is known, as from a network trained
+            by squared error. :meth:`log_prob` is then that of unit variance without its constant,
+            :math:`-\tfrac12 (x_0 - m)^2`, and :meth:`sample` is the mean.
+
+    Example:
+        >>> q = Normal(torch.zeros(1, 2), torch.ones(1, 2))
+        >>> q.log_prob(torch.zeros(1, 2))
+        tensor([[-0.9189, -0.9189]])
+        >>> Normal(torch.ones(1, 2)).tilt(q, 1.5).mean
+        tensor([[1.5000, 1.5000]])
+    """
+
+    mean: Tensor
+    var: Tensor | None = None
+
+    def sample(self, rng: RandomSource = None) -> Tensor:
+        """See the class."""
+        if self.var is None:
+            return self.mean
+        return self.mean + self.var.sqrt() * streams(rng, self.mean).fold("posterior").normal(self.mean)
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """See the class."""
+        square = (x0 - self.mean) ** 2
+        if self.var is None:
+            return -square / 2
+        return -(square / self.var + (2 * torch.pi * self.var).log()) / 2
+
+    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Normal":
+        """Line through the two means; the variance of self."""
+        return Normal(torch.lerp(reference.mean, self.mean, _broadcast(weight, self.mean)), self.var)
+
+    def __getitem__(self, items: slice) -> "Normal":
+        """See the base class."""
+        return Normal(self.mean[items], None if self.var is None else self.var.expand_as(self.mean)[items])
+
+
+@dataclass(slots=True)
+class Categorical(Posterior):
+    """Independent categorical variables over V values.
+
+    Args:
+        logits: (B, ..., V) unnormalised log-probabilities; ``-inf`` where a value is impossible.
+
+    Example:
+        >>> Categorical(torch.tensor([[[0.0, 0.0, -torch.inf]]])).mean
+        tensor([[[0.5000, 0.5000, 0.0000]]])
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities (B, ..., V)."""
+        return self.logits.softmax(-1)
+
+    def sample(self, rng: RandomSource = None) -> Tensor:
+        """Draw values (B, ...), int64."""
+        return sample_categorical(self.mean, streams(rng, self.logits).fold("posterior"))
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """Log-probability of the values ``x0`` (B, ...)."""
+        return self.logits.log_softmax(-1).gather(-1, x0[..., None]).squeeze(-1)
+
+    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Categorical":
+        """Line through the two logits; impossible where either is."""
+        assert isinstance(reference, Categorical)
+        impossible = (self.logits == -torch.inf) | (reference.logits == -torch.inf)
+        ours, theirs = (q.logits.log_softmax(-1).masked_fill(impossible, 0) for q in (self, reference))
+        weight = _broadcast(weight, ours)
+        return Categorical(torch.lerp(theirs, ours, weight).masked_fill(impossible, -torch.inf))
+
+    def __getitem__(self, items: slice) -> "Categorical":
+        """See the base class."""
+        return Categorical(self.logits[items])
+
+
+def _broadcast(weight: float | Tensor, like: Tensor) -> float | Tensor:
+    return expand(weight, like).to(like) if isinstance(weight, Tensor) else weight
+
+
+def sample_categorical(probabilities: Tensor, rng: Streams) -> Tensor:
+    """Draw from (B, ..., V) probabilities with one uniform number each, by the inverse distribution."""
+    total = probabilities.double().cumsum(-1)
+    u = rng.uniform(total[..., 0])[..., None] * total[..., -1:]
+    return torch.searchsorted(total, u, right=True).squeeze(-1).clamp(max=probabilities.shape[-1] - 1)
+
+
+@dataclass(slots=True)
+class Joint(Posterior):
+    """Independent posteriors of the leaves of a mapping.
+
+    Example:
+        >>> Joint({"height": Normal(torch.zeros(1, 2))}).mean
+        {'height': tensor([[0., 0.]])}
+    """
+
+    parts: Mapping[str, Posterior]
+
+    @property
+    def mean(self) -> State:
+        """Means of the leaves."""
+        return {name: part.mean for name, part in self.parts.items()}
+
+    def sample(self, rng: RandomSource = None) -> State:
+        """Draw every leaf, each with streams of its own."""
+        first = next(iter(self.parts.values())).mean
+        rng = streams(rng, first)
+        return {name: part.sample(rng.fold(name)) for name, part in self.parts.items()}
+
+    def log_prob(self, x0: State) -> State:
+        """Log-density per element of every leaf."""
+        assert isinstance(x0, Mapping)
+        return {name: part.log_prob(x0[name]) for name, part in self.parts.items()}
+
+    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Joint":
+        """Leaf by leaf."""
+        assert isinstance(reference, Joint)
+        return Joint({name: part.tilt(reference.parts[name], weight) for name, part in self.parts.items()})
+
+    def __getitem__(self, items: slice) -> "Joint":
+        """Leaf by leaf."""
+        return Joint({name: part[items] for name, part in self.parts.items()})
+
+    def draw_component(self, rng: RandomSource) -> "Joint":
+        """Leaf by leaf."""
+        rng = streams(rng, next(iter(self.parts.values())).mean)
+        return Joint({name: part.draw_component(rng.fold(name)) for name, part in self.parts.items()})
+
+
+@dataclass(slots=True)
+class Mixture(Posterior):
+    r"""A mixture of K Gaussians with diagonal covariance, :math:`\sum_k w_k N(m_k, v_k)`: an exact law that is not
+    Gaussian.
+
+    Its elements are dependent, so :meth:`log_prob` has one value per item, (B,).
+
+    Args:
+        weights: (B, K), summing to one.
+        means: (B, K, ...).
+        variances: broadcasts against the means.
+    """
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`\sum_k w_k m_k`."""
+        return torch.einsum("bk,bk...->b...", self.weights, self.means)
+
+    def draw_component(self, rng: RandomSource) -> Normal:
+        """One component per item, drawn by its weight."""
+        choice = sample_categorical(self.weights, streams(rng, self.weights).fold("component"))
+        return Normal(*self._pick(choice))
+
+    def _pick(self, choice: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(choice), device=choice.device)
+        return self.means[rows, choice], self.variances.expand_as(self.means)[rows, choice]
+
+    def sample(self, rng: RandomSource = None) -> Tensor:
+        """A component, then a point of it."""
+        rng = streams(rng, self.weights)
+        return self.draw_component(rng).sample(rng)
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """Log-density of each item, (B,)."""
+        parts = Normal(self.means, self.variances).log_prob(x0[:, None])
+        return (self.weights.log() + parts.flatten(2).sum(2)).logsumexp(1)
+
+    def tilt(self, reference: Posterior, weight: float | Tensor) -> Normal:
+        """Of the means alone."""
+        return Normal(self.mean).tilt(reference, weight)
+
+    def __getitem__(self, items: slice) -> "Mixture":
+        """See the base class."""
+        return Mixture(self.weights[items], self.means[items], self.variances.expand_as(self.means)[items])

@@ -1,0 +1,87 @@
+"""What every process answers: how data is destroyed, and the one kernel that undoes a step of it."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from suffuse.posteriors import Posterior
+from suffuse.rng import RandomSource
+from suffuse.tree import State
+
+Time = Tensor | float
+"""A time in [0, 1] whose shape is a prefix of the state's: ``()``, ``(B,)``, ``(B, L)``; mappings for a Product."""
+
+
+def as_time(t: Time, like: Tensor) -> Tensor:
+    """Numbers become float64 scalars, so that no digits are lost near the ends; tensors go to the state's device.
+
+    A scalar tensor is also taken to float64: it does not raise the precision of what it is multiplied with.
+    """
+    if not isinstance(t, Tensor):
+        return torch.tensor(t, dtype=torch.float64, device=like.device)
+    return t.to(device=like.device, dtype=torch.float64)
+
+
+class Process(ABC):
+    """A family of distributions q(x_t | x_0) from data at t = 0 to a prior at t = 1.
+
+    A process knows no network, no sampler, no kind of data and no device. Randomness comes in as ``rng``: streams, a
+    ``torch.Generator``, a seed or None.
+    """
+
+    markov: ClassVar[bool] = True
+    """Whether :meth:`forward` exists."""
+
+    @abstractmethod
+    def prior(self, like: State, rng: RandomSource = None) -> State:
+        """Draw from the law at t = 1, of the shape of ``like``."""
+
+    @abstractmethod
+    def corrupt(self, x0: State, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+        """Draw from q(x_t | x_0), or from q(x_t | x_0, source) where data and prior are paired."""
+
+    @abstractmethod
+    def forward(self, x_s: State, s: Time, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+        """Draw from q(x_t | x_s) for s < t: the way back up, for churn, restart and resampling."""
+
+    @abstractmethod
+    def reverse(
+        self,
+        x_t: State,
+        posterior: Posterior,
+        t: Time,
+        s: Time,
+        rng: RandomSource = None,
+        eta: float = 1.0,
+        source: State | None = None,
+    ) -> State:
+        r"""Draw from :math:`E_{x_0 \sim \text{posterior}} \, q(x_s | x_t, x_0)` for s < t: one step towards data.
+
+        Args:
+            x_t: state at time t.
+            posterior: law of the clean data given x_t.
+            t: time of the state.
+            s: time to go to, below t.
+            rng: source of randomness.
+            eta: share of the kernel's noise, in [0, 1].
+            source: state at t = 1, for processes that need it.
+        """
+
+    def restrict(self, posterior: Posterior, x_t: State, t: Time) -> Posterior:
+        """Take away what cannot be: p(x_0 | x_t) vanishes where q(x_t | x_0) = 0. Most processes forbid nothing."""
+        del x_t, t
+        return posterior
+
+    @abstractmethod
+    def level(self, t: Time) -> State:
+        """What a network is told instead of t, so that schedules can be exchanged: finite, of t's shape."""
+
+    @abstractmethod
+    def elbo(self, x0: State, x_t: State, posterior: Posterior, t: Time) -> State:
+        r"""Integrand over t of the bound on :math:`-\log p(x_0)`, in nats per element.
+
+        Its mean over uniform t and over :math:`x_t \sim q(x_t | x_0)` is the continuous-time variational bound,
+        without the terms of the two ends.
+        """

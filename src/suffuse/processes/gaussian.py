@@ -1,0 +1,132 @@
+"""Gaussian processes: diffusion and flow matching, for every schedule."""
+
+import torch
+from torch import Tensor
+
+from suffuse.errors import UserError
+from suffuse.posteriors import Posterior
+from suffuse.processes.base import Process, Time, as_time
+from suffuse.rng import RandomSource, streams
+from suffuse.schedules import Schedule
+from suffuse.tree import expand
+
+LEVEL_RANGE = 20.0
+"""Networks are told a log-SNR between minus and plus this."""
+
+
+class Gaussian(Process):
+    r"""Data scaled down and buried in noise: :math:`q(x_t | x_0) = N(\alpha_t x_0, \sigma_t^2)`.
+
+    The reverse kernel, with the share :math:`\eta` of its noise, is
+
+    .. math::
+        q(x_s | x_t, x_0) = N\left(\alpha_s x_0 + \sqrt{\sigma_s^2 - c^2} \, \frac{x_t - \alpha_t x_0}{\sigma_t}, \;
+        c^2\right), \qquad c^2 = \eta^2 \sigma_s^2 \left(1 - \frac{\alpha_t^2 \sigma_s^2}{\alpha_s^2 \sigma_t^2}\right).
+
+    :math:`\eta = 0` is DDIM, and for the schedule ``Flow`` the straight step of rectified flow; :math:`\eta = 1` is
+    DDPM. Both use the posterior's mean; for :math:`\eta > 0` its variance v adds (coefficient of x_0)^2 v, and of a
+    mixture a component is drawn.
+
+    Sources: "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel, 2020), "Denoising Diffusion Implicit Models"
+    (Song, Meng, Ermon, 2021).
+
+    Args:
+        schedule: the scales.
+        coupled: whether training pairs noise with data by a coupling other than the independent one. Noise and data
+            are then dependent, so that only the deterministic walk is right: noise in the reverse step,
+            :meth:`forward` and :meth:`elbo` are refused.
+
+    Example:
+        >>> import suffuse as sf
+        >>> process = sf.Gaussian(sf.schedules.Cosine())
+        >>> process.corrupt(torch.ones(1, 2), 0.0)
+        tensor([[1., 1.]])
+    """
+
+    def __init__(self, schedule: Schedule, coupled: bool = False) -> None:
+        self.schedule, self.coupled = schedule, coupled
+
+    def coordinates(self, t: Time, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The two scales at t, shaped to broadcast against ``like`` and of its precision."""
+        t = expand(as_time(t, like), like)
+        return self.schedule.alpha(t).to(like.dtype), self.schedule.sigma(t).to(like.dtype)
+
+    def kernel(self, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Coefficients (a, b, c) of the step :math:`x_s = a x_t + b x_0 + c \varepsilon`, shaped as the times."""
+        alpha_t, sigma_t, alpha_s, sigma_s = *self._scales(t), *self._scales(s)
+        # 1 - SNR_t / SNR_s through expm1, which keeps its digits when t and s are close.
+        share = -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))
+        c_squared = eta**2 * sigma_s**2 * share.clamp(0, 1)
+        a = (sigma_s**2 - c_squared).clamp(min=0).sqrt() / sigma_t
+        return a, alpha_s - a * alpha_t, c_squared.sqrt()
+
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.schedule.alpha(t), self.schedule.sigma(t)
+
+    def prior(self, like: Tensor, rng: RandomSource = None) -> Tensor:
+        r"""Noise of deviation :math:`\sqrt{\alpha_1^2 + \sigma_1^2}`: the law at t = 1 of data of unit variance.
+
+        Where :math:`\alpha_1 > 0` this differs from the true law at t = 1 by what is left of the data there.
+        """
+        alpha_1, sigma_1 = self.coordinates(1.0, like)
+        scale = (alpha_1**2 + sigma_1**2).sqrt()
+        return scale * streams(rng, like).fold("prior").normal(like)
+
+    def corrupt(self, x0: Tensor, t: Time, rng: RandomSource = None, source: Tensor | None = None) -> Tensor:
+        """``source`` is the noise that a coupling has paired with the data; without it, fresh noise."""
+        alpha_t, sigma_t = self.coordinates(t, x0)
+        noise = streams(rng, x0).fold("corrupt").normal(x0) if source is None else source
+        return alpha_t * x0 + sigma_t * noise
+
+    def forward(self, x_s: Tensor, s: Time, t: Time, rng: RandomSource = None, source: Tensor | None = None) -> Tensor:
+        r""":math:`N(\tfrac{\alpha_t}{\alpha_s} x_s, \; \sigma_t^2 - \tfrac{\alpha_t^2}{\alpha_s^2} \sigma_s^2)`."""
+        del source
+        self.refuse_coupled("going back up in noise")
+        s, t = expand(as_time(s, x_s), x_s), expand(as_time(t, x_s), x_s)
+        alpha_s, alpha_t, sigma_t = self.schedule.alpha(s), self.schedule.alpha(t), self.schedule.sigma(t)
+        share = -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))
+        noise = streams(rng, x_s).fold("forward", "step").normal(x_s)
+        return (alpha_t / alpha_s).to(x_s.dtype) * x_s + (sigma_t * share.clamp(0, 1).sqrt()).to(x_s.dtype) * noise
+
+    def reverse(
+        self,
+        x_t: Tensor,
+        posterior: Posterior,
+        t: Time,
+        s: Time,
+        rng: RandomSource = None,
+        eta: float = 1.0,
+        source: Tensor | None = None,
+    ) -> Tensor:
+        """See the class; ``source`` is not needed."""
+        del source
+        t, s = as_time(t, x_t), as_time(s, x_t)
+        a, b, c = (expand(v, x_t).to(x_t.dtype) for v in self.kernel(t, s, eta))
+        if eta == 0:
+            return a * x_t + b * posterior.mean
+        self.refuse_coupled("noise in the reverse step (eta > 0)")
+        rng = streams(rng, x_t)
+        posterior = posterior.draw_component(rng.fold("component", float(t.max()), float(s.max())))
+        var = c**2 if posterior.var is None else c**2 + b**2 * posterior.var
+        return a * x_t + b * posterior.mean + var.sqrt() * rng.fold("reverse").brownian(x_t, t, s)
+
+    def level(self, t: Time) -> Tensor:
+        """Log-SNR, clamped to [-20, 20]."""
+        t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+        return self.schedule.log_snr(t).clamp(-LEVEL_RANGE, LEVEL_RANGE)
+
+    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior, t: Time) -> Tensor:
+        r""":math:`\tfrac12 \left| \tfrac{d \mathrm{SNR}}{dt} \right| (x_0 - E[x_0 | x_t])^2`.
+
+        Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).
+        """
+        del x_t
+        self.refuse_coupled("the likelihood bound")
+        weight = expand(self.schedule.snr_rate(as_time(t, x0)).abs() / 2, x0).to(x0.dtype)
+        return weight * (x0 - posterior.mean) ** 2
+
+    def refuse_coupled(self, what: str) -> None:
+        """Refuse what needs noise and data to be independent."""
+        if self.coupled:
+            raise UserError(f"{what} needs noise independent of the data, but this model was trained with a coupling; "
+                            "sample it with eta=0")  # fmt: skip

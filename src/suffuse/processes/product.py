@@ -1,0 +1,108 @@
+"""Products: a process per leaf of a mapping, for mixed data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from suffuse.posteriors import Joint, Posterior
+from suffuse.processes.base import Process, Time
+from suffuse.rng import RandomSource, streams
+from suffuse.tree import State
+
+
+class Product(Process):
+    """A mapping of independent processes over a mapping of states; the posterior is a ``Joint``.
+
+    A time may be one for all leaves, or a mapping with one per leaf. Within one step the leaves are drawn
+    independently: their dependence is built up over the steps.
+
+    Args:
+        parts: process of each leaf.
+
+    Example:
+        >>> import torch, suffuse as sf
+        >>> process = sf.Product({"x": sf.Gaussian(sf.schedules.Flow()), "kind": sf.Discrete.masked(3)})
+        >>> process.corrupt({"x": torch.ones(1, 1), "kind": torch.zeros(1, 1, dtype=torch.int64)}, 0.0)
+        {'x': tensor([[1.]]), 'kind': tensor([[0]])}
+    """
+
+    def __init__(self, parts: Mapping[str, Process]) -> None:
+        self.parts = dict(parts)
+
+    def prior(self, like: State, rng: RandomSource = None) -> State:
+        """Leaf by leaf, each with streams of its own."""
+        rng = streams(rng, like)
+        return {name: part.prior(_at(like, name), rng.fold(name)) for name, part in self.parts.items()}
+
+    def corrupt(self, x0: State, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+        """Leaf by leaf."""
+        rng = streams(rng, x0)
+        return {
+            name: part.corrupt(_at(x0, name), _at(t, name), rng.fold(name), _at(source, name))
+            for name, part in self.parts.items()
+        }
+
+    def forward(self, x_s: State, s: Time, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+        """Leaf by leaf."""
+        rng = streams(rng, x_s)
+        return {
+            name: part.forward(_at(x_s, name), _at(s, name), _at(t, name), rng.fold(name), _at(source, name))
+            for name, part in self.parts.items()
+        }
+
+    def reverse(
+        self,
+        x_t: State,
+        posterior: Posterior,
+        t: Time,
+        s: Time,
+        rng: RandomSource = None,
+        eta: float = 1.0,
+        source: State | None = None,
+    ) -> State:
+        """Leaf by leaf."""
+        assert isinstance(posterior, Joint)
+        rng = streams(rng, x_t)
+        return {
+            name: part.reverse(
+                _at(x_t, name),
+                posterior.parts[name],
+                _at(t, name),
+                _at(s, name),
+                rng.fold(name),
+                eta,
+                _at(source, name),
+            )
+            for name, part in self.parts.items()
+        }
+
+    def restrict(self, posterior: Posterior, x_t: State, t: Time) -> Joint:
+        """Leaf by leaf."""
+        assert isinstance(posterior, Joint)
+        return Joint(
+            {
+                name: part.restrict(posterior.parts[name], _at(x_t, name), _at(t, name))
+                for name, part in self.parts.items()
+            }
+        )
+
+    def level(self, t: Time) -> State:
+        """A mapping with the level of each leaf."""
+        return {name: part.level(_at(t, name)) for name, part in self.parts.items()}
+
+    def elbo(self, x0: State, x_t: State, posterior: Posterior, t: Time) -> State:
+        """Leaf by leaf; the bound of the whole is the sum."""
+        assert isinstance(posterior, Joint)
+        return {
+            name: part.elbo(_at(x0, name), _at(x_t, name), posterior.parts[name], _at(t, name))
+            for name, part in self.parts.items()
+        }
+
+
+def _at(value: Any, name: str) -> Any:
+    """The leaf of a mapping, or the value that serves all leaves."""
+    if isinstance(value, Mapping):
+        return value[name]
+    assert value is None or isinstance(value, Tensor | float | int)
+    return value

@@ -1,0 +1,110 @@
+"""The walk from t = 1 to t = 0, and what every sampler is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.processes import Process
+from suffuse.rng import RandomSource, Streams, streams
+from suffuse.tree import Condition, State, device, map_leaves
+
+Callback = Callable[[int, Tensor, State], None]
+"""Called after each step with (number of the step from 0, time reached, state there)."""
+
+
+class Sampler(ABC):
+    """A way to walk back: a loop of steps whose state is passed in and out, and never kept on the object."""
+
+    process: ClassVar[type[Process]] = Process
+    """The processes that it fits."""
+    order: int = 1
+    """Order of convergence on the probability-flow ODE, or of the weak error where :attr:`stochastic`."""
+    stochastic: bool = False
+    """Whether a step draws random numbers."""
+    one_step: ClassVar[bool] = True
+    """Whether a step needs no memory of earlier ones, so that other samplers may wrap it."""
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+        """What the first step is given as state. The whole grid is known here: coefficients are computed once."""
+        del denoiser, times
+        return x1
+
+    @abstractmethod
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """Go from t to s < t; gives the state at s, and what the next step is given."""
+
+    def walk(
+        self,
+        denoiser: Denoiser,
+        x1: State,
+        times: Tensor,
+        condition: Condition,
+        rng: Streams,
+        callback: Callback | None,
+    ) -> State:
+        """The loop of steps."""
+        state = self.init(denoiser, x1, times)
+        x, clock = x1, times.unbind()
+        for number, (t, s) in enumerate(pairwise(clock)):
+            x, state = self.step(denoiser, x, t, s, condition, state, rng)
+            if callback is not None:
+                callback(number, s, x)
+        return x
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    x1: State,
+    times: Tensor,
+    condition: Condition = None,
+    rng: RandomSource = None,
+    callback: Callback | None = None,
+) -> State:
+    """Walk from noise (or from a bridge's source) to data.
+
+    Args:
+        denoiser: what knows the clean data.
+        sampler: the way to walk.
+        x1: (B, ...) state at ``times[0]``, usually ``process.prior(...)``.
+        times: strictly falling times in [0, 1], as made by ``suffuse.grids``.
+        condition: mapping of names to (B, ...) tensors, or None.
+        rng: streams, a ``torch.Generator``, a seed or None; a sample depends on its own stream alone.
+        callback: called after each step with (number, time, state).
+
+    Returns:
+        The state at ``times[-1]``, in float32 or better.
+
+    Raises:
+        UserError: where the sampler does not fit the process, or the times do not fall.
+
+    Example:
+        >>> import suffuse as sf
+        >>> process = sf.Gaussian(sf.schedules.Flow())
+        >>> ones = sf.Denoiser.from_function(process, lambda x_t, t, condition: torch.ones_like(x_t))
+        >>> sf.sample(ones, sf.samplers.Heun(), torch.randn(1, 2), sf.grids.uniform(4))
+        tensor([[1., 1.]])
+    """
+    if not isinstance(denoiser.process, sampler.process):
+        raise UserError(
+            f"{type(sampler).__name__} walks {sampler.process.__name__} processes only, "
+            f"and this model's is {type(denoiser.process).__name__}; Ancestral walks them all"
+        )
+    falling = times.ndim == 1 and len(times) > 1 and bool((times[:-1] > times[1:]).all())
+    if not (falling and 0 <= float(times[-1]) and float(times[0]) <= 1):
+        raise UserError("times must fall strictly, from at most 1 to at least 0; see suffuse.grids")
+    x1 = map_leaves(_at_least_float32, x1)
+    return sampler.walk(denoiser, x1, times.to(device(x1)), condition, streams(rng, x1), callback)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
