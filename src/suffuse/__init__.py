@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suffuse import schedules as schedules
     from suffuse.denoiser import Denoiser as Denoiser
     from suffuse.errors import UserError as UserError
+    from suffuse.learn import train as train
     from suffuse.model import Model as Model
     from suffuse.model import load as load
     from suffuse.posteriors import Categorical as Categorical
@@ -48,10 +49,10 @@ _WHERE = {
     "UserError": "errors",
     "load": "model",
     "sample": "samplers",
+    "train": "learn",
 }
 _MODULES = (
     "codecs",
-    "data",
     "exact",
     "grids",
     "guidance",
@@ -63,7 +64,6 @@ _MODULES = (
     "recipes",
     "samplers",
     "schedules",
-    "training",
     "tree",
 )
 

@@ -33,11 +33,11 @@ class Parameterization(ABC):
             )
 
     @abstractmethod
-    def inputs(self, x_t: State, t: Time, process: Process) -> tuple[State, State]:
+    def inputs(self, x_t: Any, t: Any, process: Any) -> tuple[Any, Any]:
         """What the network is given: the scaled state, and the level of noise."""
 
     @abstractmethod
-    def posterior(self, output: Any, x_t: State, t: Time, process: Process) -> Posterior:
+    def posterior(self, output: Any, x_t: Any, t: Any, process: Any) -> Posterior[Any]:
         """Read the network's output as a posterior."""
 
 
@@ -197,12 +197,12 @@ class Each(Parameterization):
         for name, part in self.parts.items():
             part.check(process.parts[name])
 
-    def inputs(self, x_t: State, t: Time, process: Product) -> tuple[State, State]:
+    def inputs(self, x_t: Mapping[str, Any], t: Any, process: Product) -> tuple[State, State]:
         """Leaf by leaf."""
         pairs = {n: p.inputs(x_t[n], _at(t, n), process.parts[n]) for n, p in self.parts.items()}
         return {n: pair[0] for n, pair in pairs.items()}, {n: pair[1] for n, pair in pairs.items()}
 
-    def posterior(self, output: Any, x_t: State, t: Time, process: Product) -> Joint:
+    def posterior(self, output: Any, x_t: Mapping[str, Any], t: Any, process: Product) -> Joint:
         """Leaf by leaf."""
         parts = self.parts.items()
         return Joint({n: p.posterior(output[n], x_t[n], _at(t, n), process.parts[n]) for n, p in parts})
@@ -211,11 +211,11 @@ class Each(Parameterization):
 class Direct(Parameterization):
     """No map at all: the "network" is a function of (x_t, t, condition) that gives a posterior or its mean."""
 
-    def inputs(self, x_t: State, t: Time, process: Process) -> tuple[State, Time]:
+    def inputs(self, x_t: State, t: Time, process: Process[Any]) -> tuple[State, Time]:
         """As they are."""
         return x_t, t
 
-    def posterior(self, output: Any, x_t: State, t: Time, process: Process) -> Posterior:
+    def posterior(self, output: Any, x_t: State, t: Time, process: Process[Any]) -> Posterior[Any]:
         """A tensor is the mean of a Normal whose variance is not known; a mapping, of one for each leaf."""
         if isinstance(output, Posterior):
             return output

@@ -8,49 +8,51 @@ objects.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import State, expand
+from suffuse.tree import S, expand
 
 
-class Posterior(ABC):
+class Posterior(ABC, Generic[S]):
     """A distribution over clean data."""
 
     __slots__ = ()
 
-    mean: State
-    """Expectation; for a Categorical its probabilities."""
+    @property
+    @abstractmethod
+    def mean(self) -> S:
+        """Expectation; for a Categorical its probabilities."""
 
     @abstractmethod
-    def sample(self, rng: RandomSource = None) -> State:
+    def sample(self, rng: RandomSource = None) -> S:
         """Draw one clean state per item."""
 
     @abstractmethod
-    def log_prob(self, x0: State) -> State:
+    def log_prob(self, x0: S) -> S:
         """Log-density in nats, per element and unreduced."""
 
     @abstractmethod
-    def tilt(self, reference: "Posterior", weight: float | Tensor) -> "Posterior":
+    def tilt(self, reference: "Posterior[S]", weight: float | Tensor) -> "Posterior[S]":
         r"""Move from a reference through this posterior and on: :math:`\propto q^w \, q_{\text{ref}}^{1 - w}`.
 
         Weight 0 is the reference, 1 is this posterior, above 1 extrapolates. It may be a tensor of any prefix shape.
         """
 
     @abstractmethod
-    def __getitem__(self, items: slice) -> "Posterior":
+    def __getitem__(self, items: slice) -> "Posterior[S]":
         """The posterior of some of the items of the batch."""
 
-    def draw_component(self, rng: RandomSource) -> "Posterior":
+    def draw_component(self, rng: RandomSource) -> "Posterior[S]":
         """The posterior itself, or for a mixture one of its components, drawn per item."""
         del rng
         return self
 
 
-@dataclass(slots=True)
-class Normal(Posterior):
+class Normal(Posterior[Tensor]):
     r"""Independent Gaussians, :math:`N(m, v)` per element.
 
     Args:
@@ -67,8 +69,18 @@ class Normal(Posterior):
         tensor([[1.5000, 1.5000]])
     """
 
-    mean: Tensor
-    var: Tensor | None = None
+    __slots__ = ("_mean", "var")
+
+    def __init__(self, mean: Tensor, var: Tensor | None = None) -> None:
+        self._mean, self.var = mean, var
+
+    def __repr__(self) -> str:
+        return f"Normal(mean={self._mean}, var={self.var})"
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean."""
+        return self._mean
 
     def sample(self, rng: RandomSource = None) -> Tensor:
         """See the class."""
@@ -83,7 +95,7 @@ class Normal(Posterior):
             return -square / 2
         return -(square / self.var + (2 * torch.pi * self.var).log()) / 2
 
-    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Normal":
+    def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> "Normal":
         """Line through the two means; the variance of self."""
         return Normal(torch.lerp(reference.mean, self.mean, _broadcast(weight, self.mean)), self.var)
 
@@ -93,7 +105,7 @@ class Normal(Posterior):
 
 
 @dataclass(slots=True)
-class Categorical(Posterior):
+class Categorical(Posterior[Tensor]):
     """Independent categorical variables over V values.
 
     Args:
@@ -119,7 +131,7 @@ class Categorical(Posterior):
         """Log-probability of the values ``x0`` (B, ...)."""
         return self.logits.log_softmax(-1).gather(-1, x0[..., None]).squeeze(-1)
 
-    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Categorical":
+    def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> "Categorical":
         """Line through the two logits; impossible where either is."""
         assert isinstance(reference, Categorical)
         impossible = (self.logits == -torch.inf) | (reference.logits == -torch.inf)
@@ -144,7 +156,7 @@ def sample_categorical(probabilities: Tensor, rng: Streams) -> Tensor:
 
 
 @dataclass(slots=True)
-class Joint(Posterior):
+class Joint(Posterior[Mapping[str, Any]]):
     """Independent posteriors of the leaves of a mapping.
 
     Example:
@@ -152,25 +164,24 @@ class Joint(Posterior):
         {'height': tensor([[0., 0.]])}
     """
 
-    parts: Mapping[str, Posterior]
+    parts: Mapping[str, Posterior[Any]]
 
     @property
-    def mean(self) -> State:
+    def mean(self) -> Mapping[str, Any]:
         """Means of the leaves."""
         return {name: part.mean for name, part in self.parts.items()}
 
-    def sample(self, rng: RandomSource = None) -> State:
+    def sample(self, rng: RandomSource = None) -> Mapping[str, Any]:
         """Draw every leaf, each with streams of its own."""
         first = next(iter(self.parts.values())).mean
         rng = streams(rng, first)
         return {name: part.sample(rng.fold(name)) for name, part in self.parts.items()}
 
-    def log_prob(self, x0: State) -> State:
+    def log_prob(self, x0: Mapping[str, Any]) -> Mapping[str, Any]:
         """Log-density per element of every leaf."""
-        assert isinstance(x0, Mapping)
         return {name: part.log_prob(x0[name]) for name, part in self.parts.items()}
 
-    def tilt(self, reference: Posterior, weight: float | Tensor) -> "Joint":
+    def tilt(self, reference: Posterior[Mapping[str, Any]], weight: float | Tensor) -> "Joint":
         """Leaf by leaf."""
         assert isinstance(reference, Joint)
         return Joint({name: part.tilt(reference.parts[name], weight) for name, part in self.parts.items()})
@@ -186,7 +197,7 @@ class Joint(Posterior):
 
 
 @dataclass(slots=True)
-class Mixture(Posterior):
+class Mixture(Posterior[Tensor]):
     r"""A mixture of K Gaussians with diagonal covariance, :math:`\sum_k w_k N(m_k, v_k)`: an exact law that is not
     Gaussian.
 
@@ -226,7 +237,7 @@ class Mixture(Posterior):
         parts = Normal(self.means, self.variances).log_prob(x0[:, None])
         return (self.weights.log() + parts.flatten(2).sum(2)).logsumexp(1)
 
-    def tilt(self, reference: Posterior, weight: float | Tensor) -> Normal:
+    def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> Normal:
         """Of the means alone."""
         return Normal(self.mean).tilt(reference, weight)
 

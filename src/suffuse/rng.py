@@ -43,7 +43,7 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-def _word(purpose: str | int) -> int:
+def _word(purpose: str | int | float) -> int:
     """A 64-bit number for a purpose."""
     return int.from_bytes(hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest(), "little")
 

@@ -4,12 +4,14 @@ Every function here treats a tensor as a tree of one leaf, so that the code abov
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 State: TypeAlias = Tensor | Mapping[str, "State"]
+S = TypeVar("S", bound=State)
+"""The kind of state that a process or a posterior is over."""
 Condition: TypeAlias = Mapping[str, Tensor] | None
 
 PRESENT = "/present"

@@ -1,14 +1,14 @@
 """What every process answers: how data is destroyed, and the one kernel that undoes a step of it."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Generic
 
 import torch
 from torch import Tensor
 
 from suffuse.posteriors import Posterior
 from suffuse.rng import RandomSource
-from suffuse.tree import State
+from suffuse.tree import S, State
 
 Time = Tensor | float
 """A time in [0, 1] whose shape is a prefix of the state's: ``()``, ``(B,)``, ``(B, L)``; mappings for a Product."""
@@ -24,7 +24,7 @@ def as_time(t: Time, like: Tensor) -> Tensor:
     return t.to(device=like.device, dtype=torch.float64)
 
 
-class Process(ABC):
+class Process(ABC, Generic[S]):
     """A family of distributions q(x_t | x_0) from data at t = 0 to a prior at t = 1.
 
     A process knows no network, no sampler, no kind of data and no device. Randomness comes in as ``rng``: streams, a
@@ -35,28 +35,28 @@ class Process(ABC):
     """Whether :meth:`forward` exists."""
 
     @abstractmethod
-    def prior(self, like: State, rng: RandomSource = None) -> State:
+    def prior(self, like: S, rng: RandomSource = None) -> S:
         """Draw from the law at t = 1, of the shape of ``like``."""
 
     @abstractmethod
-    def corrupt(self, x0: State, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+    def corrupt(self, x0: S, t: Time, rng: RandomSource = None, source: S | None = None) -> S:
         """Draw from q(x_t | x_0), or from q(x_t | x_0, source) where data and prior are paired."""
 
     @abstractmethod
-    def forward(self, x_s: State, s: Time, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+    def forward(self, x_s: S, s: Time, t: Time, rng: RandomSource = None, source: S | None = None) -> S:
         """Draw from q(x_t | x_s) for s < t: the way back up, for churn, restart and resampling."""
 
     @abstractmethod
     def reverse(
         self,
-        x_t: State,
-        posterior: Posterior,
+        x_t: S,
+        posterior: Posterior[S],
         t: Time,
         s: Time,
         rng: RandomSource = None,
         eta: float = 1.0,
-        source: State | None = None,
-    ) -> State:
+        source: S | None = None,
+    ) -> S:
         r"""Draw from :math:`E_{x_0 \sim \text{posterior}} \, q(x_s | x_t, x_0)` for s < t: one step towards data.
 
         Args:
@@ -69,7 +69,7 @@ class Process(ABC):
             source: state at t = 1, for processes that need it.
         """
 
-    def restrict(self, posterior: Posterior, x_t: State, t: Time) -> Posterior:
+    def restrict(self, posterior: Posterior[S], x_t: S, t: Time) -> Posterior[S]:
         """Take away what cannot be: p(x_0 | x_t) vanishes where q(x_t | x_0) = 0. Most processes forbid nothing."""
         del x_t, t
         return posterior
@@ -79,7 +79,7 @@ class Process(ABC):
         """What a network is told instead of t, so that schedules can be exchanged: finite, of t's shape."""
 
     @abstractmethod
-    def elbo(self, x0: State, x_t: State, posterior: Posterior, t: Time) -> State:
+    def elbo(self, x0: S, x_t: S, posterior: Posterior[S], t: Time) -> S:
         r"""Integrand over t of the bound on :math:`-\log p(x_0)`, in nats per element.
 
         Its mean over uniform t and over :math:`x_t \sim q(x_t | x_0)` is the continuous-time variational bound,

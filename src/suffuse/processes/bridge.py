@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
-from suffuse.posteriors import Posterior
+from suffuse.posteriors import Normal, Posterior
 from suffuse.processes.base import Process, Time, as_time
 from suffuse.processes.gaussian import LEVEL_RANGE
 from suffuse.rng import RandomSource, streams
 from suffuse.tree import expand
 
 
-class Bridge(Process):
+class Bridge(Process[Tensor]):
     r"""Brownian bridge between paired data: :math:`q(x_t | x_0, x_1) = N((1 - t) x_0 + t x_1, \sigma^2 t (1 - t))`.
 
     The reverse kernel with all of its noise does not mention the source, and keeps the marginals but not the pairs:
@@ -67,7 +67,7 @@ class Bridge(Process):
     def reverse(
         self,
         x_t: Tensor,
-        posterior: Posterior,
+        posterior: Posterior[Tensor],
         t: Time,
         s: Time,
         rng: RandomSource = None,
@@ -81,9 +81,11 @@ class Bridge(Process):
         if eta == 0 and not bool((t == 1).any()):
             return moved + b * posterior.mean
         rng = streams(rng, x_t)
+        var = c**2
         if eta > 0:  # eta = 0 keeps to the mean even in the noisy first step
             posterior = posterior.draw_component(rng.fold("component", float(t.max()), float(s.max())))
-        var = c**2 if eta == 0 or posterior.var is None else c**2 + b**2 * posterior.var
+            assert isinstance(posterior, Normal)
+            var = var if posterior.var is None else var + b**2 * posterior.var
         return moved + b * posterior.mean + var.sqrt() * rng.fold("reverse").brownian(x_t, t, s)
 
     def kernel(self, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -104,7 +106,7 @@ class Bridge(Process):
         t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
         return ((1 - t) / t).log().clamp(-LEVEL_RANGE, LEVEL_RANGE)
 
-    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior, t: Time) -> Tensor:
+    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior[Tensor], t: Time) -> Tensor:
         r""":math:`(x_0 - E[x_0 | x_t])^2 / (2 \sigma^2 t^2)`: the drifts towards data differ by this over t."""
         del x_t
         t = expand(as_time(t, x0), x0).to(x0.dtype)

@@ -9,7 +9,7 @@ from suffuse.rng import RandomSource, Streams, streams
 from suffuse.tree import expand
 
 
-class Discrete(Process):
+class Discrete(Process[Tensor]):
     r"""Tokens forget themselves: :math:`q(x_t | x_0) = \alpha_t \delta_{x_0} + (1 - \alpha_t) \pi`, with
     :math:`\alpha_t = 1 - t`.
 
@@ -87,7 +87,7 @@ class Discrete(Process):
     def reverse(
         self,
         x_t: Tensor,
-        posterior: Posterior,
+        posterior: Posterior[Tensor],
         t: Time,
         s: Time,
         rng: RandomSource = None,
@@ -101,7 +101,7 @@ class Discrete(Process):
         draw = sample_categorical(probabilities, streams(rng, x_t).fold("reverse", float(t.max()), float(s.max())))
         return draw
 
-    def kernel(self, x_t: Tensor, posterior: Posterior, t: Time, s: Time, eta: float = 1.0) -> Tensor:
+    def kernel(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time, eta: float = 1.0) -> Tensor:
         """Probabilities (B, ..., V or V + 1) of x_s, averaged over the posterior."""
         t, s = (expand(as_time(v, x_t), x_t, trailing=1) for v in (t, s))
         alpha_t, alpha_s, pi = 1 - t, 1 - s, self.pi.to(x_t.device)
@@ -127,7 +127,7 @@ class Discrete(Process):
         q = alpha_t * here + (1 - alpha_t) * self.pi.to(p.device)[x_t][..., None]
         return torch.where(q > 0, p / q.clamp(min=torch.finfo(q.dtype).tiny), 0)
 
-    def restrict(self, posterior: Posterior, x_t: Tensor, t: Time) -> Posterior:
+    def restrict(self, posterior: Posterior[Tensor], x_t: Tensor, t: Time) -> Posterior[Tensor]:
         """A token that the prior cannot have put there is clean: all other values get the logit minus infinity."""
         assert isinstance(posterior, Categorical)
         t = expand(as_time(t, x_t), x_t)
@@ -140,7 +140,7 @@ class Discrete(Process):
         r"""The share of tokens that is gone, :math:`1 - \alpha_t = t`."""
         return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
-    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior, t: Time) -> Tensor:
+    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior[Tensor], t: Time) -> Tensor:
         r"""Divergence of the true from the modelled jump rates, per unit of time.
 
         .. math:: \sum_{i \neq j} \left[q_i \log \tfrac{q_i}{p_i} - q_i + p_i\right], \qquad

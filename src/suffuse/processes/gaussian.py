@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
-from suffuse.posteriors import Posterior
+from suffuse.posteriors import Normal, Posterior
 from suffuse.processes.base import Process, Time, as_time
 from suffuse.rng import RandomSource, streams
 from suffuse.schedules import Schedule
@@ -14,7 +14,7 @@ LEVEL_RANGE = 20.0
 """Networks are told a log-SNR between minus and plus this."""
 
 
-class Gaussian(Process):
+class Gaussian(Process[Tensor]):
     r"""Data scaled down and buried in noise: :math:`q(x_t | x_0) = N(\alpha_t x_0, \sigma_t^2)`.
 
     The reverse kernel, with the share :math:`\eta` of its noise, is
@@ -91,7 +91,7 @@ class Gaussian(Process):
     def reverse(
         self,
         x_t: Tensor,
-        posterior: Posterior,
+        posterior: Posterior[Tensor],
         t: Time,
         s: Time,
         rng: RandomSource = None,
@@ -107,6 +107,7 @@ class Gaussian(Process):
         self.refuse_coupled("noise in the reverse step (eta > 0)")
         rng = streams(rng, x_t)
         posterior = posterior.draw_component(rng.fold("component", float(t.max()), float(s.max())))
+        assert isinstance(posterior, Normal)
         var = c**2 if posterior.var is None else c**2 + b**2 * posterior.var
         return a * x_t + b * posterior.mean + var.sqrt() * rng.fold("reverse").brownian(x_t, t, s)
 
@@ -115,7 +116,7 @@ class Gaussian(Process):
         t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
         return self.schedule.log_snr(t).clamp(-LEVEL_RANGE, LEVEL_RANGE)
 
-    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior, t: Time) -> Tensor:
+    def elbo(self, x0: Tensor, x_t: Tensor, posterior: Posterior[Tensor], t: Time) -> Tensor:
         r""":math:`\tfrac12 \left| \tfrac{d \mathrm{SNR}}{dt} \right| (x_0 - E[x_0 | x_t])^2`.
 
         Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).

@@ -8,10 +8,9 @@ from torch import Tensor
 from suffuse.posteriors import Joint, Posterior
 from suffuse.processes.base import Process, Time
 from suffuse.rng import RandomSource, streams
-from suffuse.tree import State
 
 
-class Product(Process):
+class Product(Process[Mapping[str, Any]]):
     """A mapping of independent processes over a mapping of states; the posterior is a ``Joint``.
 
     A time may be one for all leaves, or a mapping with one per leaf. Within one step the leaves are drawn
@@ -27,15 +26,17 @@ class Product(Process):
         {'x': tensor([[1.]]), 'kind': tensor([[0]])}
     """
 
-    def __init__(self, parts: Mapping[str, Process]) -> None:
+    def __init__(self, parts: Mapping[str, Process[Any]]) -> None:
         self.parts = dict(parts)
 
-    def prior(self, like: State, rng: RandomSource = None) -> State:
+    def prior(self, like: Mapping[str, Any], rng: RandomSource = None) -> Mapping[str, Any]:
         """Leaf by leaf, each with streams of its own."""
         rng = streams(rng, like)
         return {name: part.prior(_at(like, name), rng.fold(name)) for name, part in self.parts.items()}
 
-    def corrupt(self, x0: State, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+    def corrupt(
+        self, x0: Mapping[str, Any], t: Time, rng: RandomSource = None, source: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
         """Leaf by leaf."""
         rng = streams(rng, x0)
         return {
@@ -43,7 +44,14 @@ class Product(Process):
             for name, part in self.parts.items()
         }
 
-    def forward(self, x_s: State, s: Time, t: Time, rng: RandomSource = None, source: State | None = None) -> State:
+    def forward(
+        self,
+        x_s: Mapping[str, Any],
+        s: Time,
+        t: Time,
+        rng: RandomSource = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
         """Leaf by leaf."""
         rng = streams(rng, x_s)
         return {
@@ -53,14 +61,14 @@ class Product(Process):
 
     def reverse(
         self,
-        x_t: State,
-        posterior: Posterior,
+        x_t: Mapping[str, Any],
+        posterior: Posterior[Mapping[str, Any]],
         t: Time,
         s: Time,
         rng: RandomSource = None,
         eta: float = 1.0,
-        source: State | None = None,
-    ) -> State:
+        source: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
         """Leaf by leaf."""
         assert isinstance(posterior, Joint)
         rng = streams(rng, x_t)
@@ -77,7 +85,7 @@ class Product(Process):
             for name, part in self.parts.items()
         }
 
-    def restrict(self, posterior: Posterior, x_t: State, t: Time) -> Joint:
+    def restrict(self, posterior: Posterior[Mapping[str, Any]], x_t: Mapping[str, Any], t: Time) -> Joint:
         """Leaf by leaf."""
         assert isinstance(posterior, Joint)
         return Joint(
@@ -87,11 +95,13 @@ class Product(Process):
             }
         )
 
-    def level(self, t: Time) -> State:
+    def level(self, t: Time) -> Mapping[str, Any]:
         """A mapping with the level of each leaf."""
         return {name: part.level(_at(t, name)) for name, part in self.parts.items()}
 
-    def elbo(self, x0: State, x_t: State, posterior: Posterior, t: Time) -> State:
+    def elbo(
+        self, x0: Mapping[str, Any], x_t: Mapping[str, Any], posterior: Posterior[Mapping[str, Any]], t: Time
+    ) -> Mapping[str, Any]:
         """Leaf by leaf; the bound of the whole is the sum."""
         assert isinstance(posterior, Joint)
         return {

@@ -13,6 +13,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "multistep1": lambda: Multistep(1),
     "multistep2": lambda: Multistep(2),
     "multistep3": lambda: Multistep(3),
+    "sde2": lambda: Multistep(2, eta=1.0),
     "heun": Heun,
     "churn": Churn,
 }

@@ -1,0 +1,5 @@
+"""``python -m suffuse`` is ``suffuse``."""
+
+from suffuse.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""What every codec is: a pair of maps between raw data and the states a process destroys."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
+
+from torch import Tensor
+
+from suffuse.tree import State
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+class Codec(ABC):
+    """Raw data to a state and back; saved with the model, and ignorant of processes, networks and samplers.
+
+    The way in has two halves, `encode = unpack . pack`, because they cost so differently: `pack` reads
+    files and resizes once per item, and its small result (uint8 pixels, say) is what a loader keeps in
+    memory; `unpack` is cheap arithmetic, done per batch on whatever device the packed batch is on.
+
+    Law: `decode(encode(raw)) == raw` wherever the subclass says that it is lossless, and within the bound
+    that it states elsewhere.
+    """
+
+    kind: ClassVar[str]
+    """The name of this class in a saved model."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one encoded item, without the batch axis."""
+
+    @abstractmethod
+    def pack(self, raw: Sequence[Any]) -> State:
+        """Turn raw items into a batched state in its compact form, without randomness."""
+
+    @abstractmethod
+    def unpack(self, packed: State) -> State:
+        """Turn a packed batch into the batched state that a process sees."""
+
+    def encode(self, raw: Sequence[Any]) -> State:
+        """Turn raw items into a batched state, (B, *shape)."""
+        return self.unpack(self.pack(raw))
+
+    @abstractmethod
+    def decode(self, state: State) -> list[Any]:
+        """Turn a batched state, of a model or of `encode`, into raw items."""
+
+    @abstractmethod
+    def config(self) -> dict[str, JSON]:
+        """Return everything needed to rebuild this codec, as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+
+
+class ConditionCodec(ABC):
+    """What a user says about an item (a class, a caption) to the values a network is conditioned on."""
+
+    kind: ClassVar[str]
+    """The name of this class in a saved model."""
+
+    @abstractmethod
+    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """Return the encoded values, (B, ...), and a (B,) bool of which items have one; None is an absent one."""
+
+    @abstractmethod
+    def decode(self, values: Tensor) -> list[str]:
+        """Return encoded values as text for display."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Say what a network has to read: `kind`, and the sizes that kind needs."""
+
+    @abstractmethod
+    def config(self) -> dict[str, JSON]:
+        """Return everything needed to rebuild this codec, as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""

@@ -1,0 +1,8 @@
+"""All codecs by the name under which a model is saved, so that laws are tested over every one of them."""
+
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec
+from suffuse.codecs.image import ImageCodec
+
+CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec,)}
+CONDITIONS: dict[str, type[ConditionCodec]] = {codec.kind: codec for codec in (ClassCodec, CaptionCodec)}

@@ -1,0 +1,102 @@
+"""What each verb of the command line does: reads the arguments, calls the library, says what came out."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from suffuse.errors import UserError
+from suffuse.recipes.recipe import Recipe
+
+Positional = tyro.conf.Positional
+
+
+def train(
+    source: Positional[str],
+    recipe: tyro.conf.OmitArgPrefixes[Recipe],
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+) -> None:
+    """Learn from a source of pictures; run it again to go on where it stopped.
+
+    Args:
+        source: folder of pictures (sub-folders are classes; a metadata.csv adds fields), parquet file, or hub name.
+        recipe: every choice about the model.
+        out: the run folder; by default runs/ and the name of the source.
+    """
+    from suffuse import learn
+
+    learn.train(source, recipe, out or Path("runs") / Path(source).resolve().name)
+
+
+def generate(
+    run: Positional[Path],
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16,
+    condition: tuple[str, ...] = (),
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Draw new samples: one PNG each, and all of them on a sheet.
+
+    Args:
+        run: run folder of a trained model.
+        n: how many.
+        condition: what to draw: a class or caption, or field=value for each of several fields.
+        steps: steps of the walk; more is slower and closer to the model.
+        guidance: weight of the condition; 1 is none, 2 to 4 is sharper and less various.
+        sampler: the way to walk, as in the recipe.
+        seed: of the first sample; the next have the next seeds.
+        out: folder to write to; by default samples/ in the run folder.
+    """
+    from suffuse.model import load
+    from suffuse.pictures import save_samples
+    from suffuse.progress import Progress
+
+    model = load(run)
+    with Progress("generating", n) as progress:
+        images = model.generate(
+            n,
+            condition=model.parse_condition(condition),
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            seed=seed,
+            progress=progress.to,
+        )
+    print(save_samples(images, out or run / "generated"))
+
+
+def info(path: Positional[str]) -> None:
+    """Say what is in a run folder, or in a source of data.
+
+    Args:
+        path: a run folder, or anything that can be trained on.
+    """
+    from suffuse.data.report import scan
+    from suffuse.data.sources import open_source
+    from suffuse.model import is_run, load
+    from suffuse.progress import Progress
+
+    if is_run(Path(path)):
+        print(load(path).describe())
+        return
+    source = open_source(path)
+    with Progress("scanning", len(source)) as progress:
+        print(scan(source, progress=progress.to).summary())
+
+
+def demo(name: Positional[Literal["digits", "mnist"]], out: Path | None = None, minutes: float | None = None) -> None:
+    """Train a small model on real data that a package ships, and show what it learned.
+
+    Args:
+        name: which data.
+        out: the run folder; by default runs/ and the name.
+        minutes: time to train for; by default what the demo's figures are given for.
+    """
+    from suffuse.demos import DEMOS
+
+    if minutes is not None and minutes <= 0:
+        raise UserError(f"--minutes must be above 0, not {minutes}")
+    DEMOS[name](out or Path("runs") / name, minutes)

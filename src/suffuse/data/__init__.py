@@ -1,0 +1,1 @@
+"""Other people's files to batches: sources of records, a report of what was left out, and the loader."""

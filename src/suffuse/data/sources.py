@@ -1,0 +1,117 @@
+"""Where data comes from: folders, parquet files, saved sets, the hub, arrays."""
+
+import os
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from suffuse.data.base import Record, Source
+from suffuse.data.folder import FolderSource, list_folder
+from suffuse.data.report import Report
+from suffuse.data.tables import is_saved_set, open_hub, open_parquet, open_saved_set
+from suffuse.errors import UserError
+
+__all__ = ["ArraySource", "Record", "Source", "open_source"]
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def open_source(path: str | Path, *, split: str | None = None) -> Source:
+    """Open a source of pictures; nothing is decoded yet.
+
+    A source is a folder of pictures (see `FolderSource`), a parquet file or a folder of them, a set saved by the
+    `datasets` library, or, if nothing of that name is here, a data set of the hub named "user/set".
+
+    Args:
+        path: where it is.
+        split: which part of a source that is divided, e.g. "test"; by default "train" where there is one.
+
+    Raises:
+        UserError: there is no such source, or nothing in it is a picture.
+    """
+    place = Path(path).expanduser()
+    if os.path.isdir(place):
+        return _open_folder(place, split)
+    if os.path.isfile(place):
+        if place.suffix.lower() == ".parquet":
+            return open_parquet(place, split)
+        raise UserError(f"{path} is one file; give the folder it is in, or a .parquet file")
+    if _HUB_NAME.fullmatch(str(path)) and not os.path.isdir(place.parent):
+        return open_hub(str(path), split)
+    raise UserError(_nothing_there(place))
+
+
+class ArraySource(Source):
+    """Pictures in memory, e.g. of a demonstration.
+
+    Args:
+        images: uint8, (N, H, W) for grey or (N, H, W, C) with C = 1, 3 or 4.
+        labels: the field `label` of each, None where it is missing.
+        name: what to call it.
+
+    Raises:
+        UserError: the array is none of these, or has not as many labels as pictures.
+
+    Example:
+        >>> source = ArraySource(np.zeros((2, 8, 8), np.uint8), [0, 1])
+        >>> source[1].image.size, source.column("label")
+        ((8, 8), [0, 1])
+    """
+
+    def __init__(self, images: np.ndarray, labels: Sequence[Any] | None = None, name: str = "array") -> None:
+        if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))):
+            raise UserError(
+                f"pictures of {images.dtype} and shape {images.shape} are not known; give uint8 of shape (N, H, W) "
+                "or (N, H, W, C), C = 1, 3 or 4"
+            )
+        if images.size == 0:
+            raise UserError(f"the array {name} of shape {images.shape} holds no pictures; give at least one")
+        if labels is not None and len(labels) != len(images):
+            raise UserError(f"{len(images)} pictures have {len(labels)} labels; give one to each, None where missing")
+        self.name = name
+        self.fields = () if labels is None else ("label",)
+        self.report = Report(name, len(images))
+        self._images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+        self._labels = None if labels is None else [_plain(label) for label in labels]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, position: int) -> Record:
+        image = self._images[position]
+        fields = {} if self._labels is None else {"label": self._labels[position]}
+        return Record(f"{self.name}[{position}]", fields, lambda: Image.fromarray(image))
+
+    def _values(self, field: str) -> list[Any]:
+        return list(self._labels or [])
+
+
+def _plain(label: Any) -> Any:
+    """A NumPy number as Python's own, so that its text is its value."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _open_folder(folder: Path, split: str | None) -> Source:
+    if is_saved_set(folder):
+        return open_saved_set(folder, split)
+    listing = list_folder(folder)
+    if listing.tables and not any(Path(path).suffix for path in listing.pictures):  # a LICENSE is no picture
+        return open_parquet(folder, split)
+    return FolderSource(listing, split)
+
+
+def _nothing_there(place: Path) -> str:
+    """Say how far the path is right, and what is there of a similar name."""
+    parent = place.parent
+    while not os.path.isdir(parent):
+        place, parent = parent, parent.parent
+    try:
+        near = get_close_matches(place.name, os.listdir(parent), n=1)
+    except OSError:
+        near = []
+    return f"there is no {place}" + (f"; did you mean {parent / near[0]}?" if near else "; check the path")

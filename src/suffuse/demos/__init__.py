@@ -1,0 +1,9 @@
+"""Demonstrations on real data that packages ship, each measured beside a baseline."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from suffuse.demos.digits import digits, mnist
+
+DEMOS: dict[str, Callable[[Path, float | None], None]] = {"digits": digits, "mnist": mnist}
+"""Every demonstration by its name: called with the run folder, and minutes or None."""

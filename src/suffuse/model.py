@@ -1,0 +1,313 @@
+"""The model: what a user holds. Codec, denoiser and recipe, with the verbs as methods."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import suffuse
+from suffuse import grids
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.registry import CODECS, CONDITIONS
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.files import verify, write_folder
+from suffuse.guidance import ClassifierFree
+from suffuse.pictures import METADATA
+from suffuse.processes import Gaussian
+from suffuse.recipes.build import build_denoiser
+from suffuse.recipes.recipe import Recipe
+from suffuse.rng import Streams
+from suffuse.samplers import SAMPLERS, sample
+from suffuse.tree import PRESENT, State
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT = 1
+"""Version of the folder that a model is saved as."""
+_BATCH = 64
+
+Value = int | str | None
+"""What a condition may be asked to be: the name or number of a class, or a caption."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from; written into its card and into every file that it makes."""
+
+    name: str = "untitled"
+    data: str = ""
+    images: int = 0
+    seconds: float = 0.0
+    sigma_data: float = 0.5
+    held_out: float | None = None
+    version: str = field(default_factory=lambda: suffuse.__version__)
+
+
+class Model:
+    """A trained diffusion model of one kind of data, with its verbs.
+
+    Args:
+        codec: raw data to states and back.
+        conditions: codec of each condition that the model can be told.
+        recipe: the choices it was made by.
+        origin: where it comes from.
+        denoiser: the trained denoiser; by default one with fresh weights.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        conditions: Mapping[str, ConditionCodec],
+        recipe: Recipe,
+        origin: Origin,
+        denoiser: Denoiser | None = None,
+    ) -> None:
+        self.codec, self.conditions, self.recipe, self.origin = codec, dict(conditions), recipe, origin
+        self.denoiser = denoiser or build_denoiser(recipe, codec.shape, self.conditions, origin.sigma_data)
+
+    def generate(
+        self,
+        n: int = 16,
+        *,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+        callback: Callable[[int, Tensor, State], None] | None = None,
+    ) -> list[Any]:
+        """Draw new samples. Sample i is a function of seed + i alone, whatever is drawn beside it.
+
+        Args:
+            n: how many.
+            condition: a class or caption for all, or a sequence of n; for several conditions a mapping of these.
+            steps: steps of the walk; by default the recipe's.
+            guidance: weight of the condition, 1 for none; by default the recipe's.
+            sampler: name of the way to walk; by default the recipe's.
+            seed: of the first sample.
+            progress: called with (samples done, n).
+            callback: called after each step of each batch with (number, time, state).
+
+        Returns:
+            n raw items; a picture's ``info`` says how it was made.
+
+        Raises:
+            UserError: a number is out of range, or there is no such condition, class or sampler.
+        """
+        settings = self.recipe.sampling
+        steps, sampler = settings.sampling_steps if steps is None else steps, sampler or settings.sampler
+        guidance = settings.guidance if guidance is None else guidance
+        _check_positive("n", n)
+        _check_positive("steps", steps)
+        if sampler not in SAMPLERS:
+            raise UserError(f"there is no sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        values = self._values(condition, n)
+        made = {"suffuse": self.origin.version, "model": self.origin.name}
+        made |= {"sampler": sampler, "steps": steps, "guidance": guidance}
+        items: list[Any] = []
+        for start in range(0, n, _BATCH):
+            rows = range(start, min(start + _BATCH, n))
+            part = {name: column[rows.start : rows.stop] for name, column in values.items()}
+            state = self._walk(part, [seed + row for row in rows], steps, guidance, sampler, callback)
+            for row, item in zip(rows, self.codec.decode(state), strict=True):
+                told = {name: column[row] for name, column in values.items()}
+                items.append(_signed(item, made | {"seed": seed + row, "condition": told}))
+            if progress is not None:
+                progress(len(items), n)
+        return items
+
+    def _walk(
+        self,
+        values: Mapping[str, Sequence[Value]],
+        seeds: Sequence[int],
+        steps: int,
+        guidance: float,
+        sampler: str,
+        callback: Callable[[int, Tensor, State], None] | None,
+    ) -> State:
+        """States of the samples with these seeds."""
+        self.denoiser.eval()
+        process = self.denoiser.process
+        assert isinstance(process, Gaussian)
+        where = next(self.denoiser.parameters()).device
+        rng = Streams.of(0, torch.tensor(seeds, device=where))
+        x1 = process.prior(torch.empty(len(seeds), *self.codec.shape, device=where), rng)
+        times = grids.karras(process.schedule, steps)
+        denoiser = self.denoiser if guidance == 1 else ClassifierFree(self.denoiser, guidance)
+        return sample(denoiser, SAMPLERS[sampler](), x1, times, self.encode_condition(values, where), rng, callback)
+
+    def encode_condition(
+        self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None
+    ) -> dict[str, Tensor] | None:
+        """Conditions as the network reads them."""
+        encoded: dict[str, Tensor] = {}
+        for name, column in values.items():
+            tensor, present = self.conditions[name].encode(column)
+            encoded |= {name: tensor.to(device), name + PRESENT: present.to(device)}
+        return encoded or None
+
+    def _values(self, condition: Any, n: int) -> dict[str, list[Value]]:
+        """The conditions as columns of n values."""
+        if condition is None:
+            return {}
+        if not isinstance(condition, Mapping):
+            condition = {self._only_condition(): condition}
+        columns = {}
+        for name, value in condition.items():
+            if name not in self.conditions:
+                raise UserError(f"this model has no condition {name!r}; {self._can_be_told()}")
+            many = list(value) if isinstance(value, Sequence | Tensor) and not isinstance(value, str) else [value] * n
+            if len(many) != n:
+                raise UserError(f"{n} samples need {n} values of {name}, got {len(many)}")
+            columns[name] = [int(v) if isinstance(v, Tensor) else v for v in many]
+        return columns
+
+    def _only_condition(self) -> str:
+        if len(self.conditions) != 1:
+            raise UserError(f"say which condition is meant: {self._can_be_told()}")
+        return next(iter(self.conditions))
+
+    def _can_be_told(self) -> str:
+        names = ", ".join(self.conditions)
+        return f"it can be told {names}" if names else "it was trained without conditions"
+
+    def parse_condition(self, words: Sequence[str]) -> dict[str, str] | str | None:
+        """Conditions as the command line has them: one value, or ``name=value`` for several."""
+        if not words:
+            return None
+        pairs = [word.partition("=") for word in words]
+        if all(separator and name in self.conditions for name, separator, _ in pairs):
+            return {name: value for name, _, value in pairs}
+        self._only_condition()
+        return " ".join(words)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder with the weights, the configuration, a card and checksums; never a half of one.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        write_folder(Path(path), lambda folder: self.write(folder, self.denoiser.state_dict()))
+
+    def write(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the files of a saved model, with these weights, into a folder that is there."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        config = {
+            "suffuse": FORMAT,
+            "codec": {"kind": self.codec.kind, **self.codec.config()},
+            "conditions": {name: {"kind": codec.kind, **codec.config()} for name, codec in self.conditions.items()},
+            "recipe": self.recipe.model_dump(mode="json"),
+            "origin": vars(self.origin),
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(self.card(), encoding="utf-8")
+
+    def describe(self) -> str:
+        """A few lines for the terminal."""
+        count = sum(parameter.numel() for parameter in self.denoiser.parameters())
+        lines = [
+            f"model       {self.origin.name}: {self.codec.kind} of shape {tuple(self.codec.shape)}",
+            f"data        {self.origin.data}",
+            f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
+            f"process     {self.recipe.process.schedule}, parameterization {self.recipe.process.parameterization}",
+            f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
+            f"sampling    {self.recipe.sampling.sampler}, {self.recipe.sampling.sampling_steps} steps",
+        ]
+        lines += [f"condition   {name}: {_summary(codec)}" for name, codec in self.conditions.items()]
+        return "\n".join(lines)
+
+    def card(self) -> str:
+        """The model card, in the form that hubs read."""
+        return (
+            "---\nlibrary_name: suffuse\ntags: [diffusion]\n---\n\n"
+            f"# {self.origin.name}\n\nA diffusion model, trained with Suffuse {self.origin.version}.\n\n"
+            f"```\n{self.describe()}\n```\n\n"
+            "```python\nimport suffuse as sf\n\n"
+            'images = sf.load("this folder").generate(16, seed=0)\n```\n\n'
+            "Limits: it knows what its training data shows and no more, and may repeat it; the rights of that data "
+            "carry over to what it makes. Every picture that it makes says so in its metadata.\n"
+        )
+
+
+def load(path: str | Path, device: str | torch.device | None = None) -> Model:
+    """Load a model from a run folder, or from a folder written by :meth:`Model.save`.
+
+    Args:
+        path: the folder; of a run that has not finished, its newest checkpoint is taken.
+        device: where to put it; by default a GPU where there is one.
+
+    Raises:
+        UserError: there is no model, a file is damaged, or it is of another version.
+    """
+    folder = _model_folder(Path(path))
+    verify(folder)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.get("suffuse") != FORMAT:
+        raise UserError(
+            f"{folder} was written in format {config.get('suffuse')}, and this version reads {FORMAT}; "
+            "load it with the version of Suffuse that wrote it"
+        )
+    try:
+        recipe = Recipe.model_validate(config["recipe"])
+    except ValidationError as error:
+        raise UserError(f"{folder / CONFIG}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+    conditions = {name: _rebuild(CONDITIONS, saved) for name, saved in config["conditions"].items()}
+    model = Model(_rebuild(CODECS, config["codec"]), conditions, recipe, Origin(**config["origin"]))
+    model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
+    model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return model
+
+
+def is_run(path: Path) -> bool:
+    """Whether a model or its checkpoints are in this folder."""
+    return (path / CONFIG).is_file() or (path / "checkpoints").is_dir()
+
+
+def _model_folder(path: Path) -> Path:
+    """The folder itself, or the newest checkpoint's model in it."""
+    if (path / CONFIG).is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}; give the run folder of a trained model")
+    checkpoints = sorted((path / "checkpoints").glob(f"[0-9]*/model/{CONFIG}"))
+    if not checkpoints:
+        raise UserError(f"there is no trained model in {path}; train one with: suffuse train SOURCE --out {path}")
+    return checkpoints[-1].parent
+
+
+def _rebuild(registry: Mapping[str, Any], saved: Mapping[str, Any]) -> Any:
+    settings = dict(saved)
+    kind = settings.pop("kind")
+    if kind not in registry:
+        raise UserError(f"this model needs a codec {kind!r}, which this version of Suffuse does not have; upgrade it")
+    return registry[kind].from_config(settings)
+
+
+def _signed(item: Any, made: Mapping[str, Any]) -> Any:
+    """A picture that says how it was made."""
+    if isinstance(item, Image.Image):
+        item.info[METADATA] = json.dumps(made, ensure_ascii=False)
+    return item
+
+
+def _summary(codec: ConditionCodec) -> str:
+    spec = codec.spec()
+    if spec["kind"] != "classes":
+        return f"captions of up to {spec['length']} tokens, {spec['vocabulary']} known"
+    names = codec.config()["names"]
+    assert isinstance(names, list)
+    return f"{spec['count']} classes: " + ", ".join(map(str, names[:12])) + (", ..." if len(names) > 12 else "")
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{name} must be at least 1, not {value}")

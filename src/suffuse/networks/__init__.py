@@ -1,0 +1,7 @@
+"""Networks: a state, a noise level and conditions in, a state out; they know nothing of diffusion."""
+
+from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Tokens, Vector
+from suffuse.networks.transformer import Transformer
+from suffuse.networks.unet import UNet
+
+__all__ = ["Classes", "Condition", "Conditioner", "Conditions", "Tokens", "Transformer", "UNet", "Vector"]

@@ -1,0 +1,165 @@
+"""The parts that every network is made of, written for channels-last memory."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suffuse.errors import UserError
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Layer normalisation over the last axis, without an affine map of its own."""
+    # Under autocast `F.layer_norm` gives float32 on a GPU; the native operator keeps bfloat16, with float32 inside.
+    return torch.native_layer_norm(x, (x.shape[-1],), None, None, 1e-5)[0]
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x (1 + scale) + shift, for x of (B, ..., C) and scale, shift of (B, C)."""
+    shape = (x.shape[0], *(1,) * (x.dim() - 2), x.shape[-1])
+    return torch.addcmul(shift.view(shape), x, 1 + scale.view(shape))
+
+
+def zero(layer: nn.Linear) -> nn.Linear:
+    """The layer with all its parameters at zero, as the last one of a residual branch is at the start."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
+    """Zeros after the end of each spatial axis of (B, C, *space), up to a multiple of so many."""
+    amounts = [-size % step for size, step in zip(x.shape[2:], multiple, strict=True)]
+    return F.pad(x, [end for amount in reversed(amounts) for end in (0, amount)]) if any(amounts) else x
+
+
+def crop(x: Tensor, space: Sequence[int]) -> Tensor:
+    """The first `space` elements along the spatial axes of (B, C, *space)."""
+    for axis, size in enumerate(space, start=2):
+        x = x.narrow(axis, 0, size)
+    return x
+
+
+def check_input(x: Tensor, channels: int, dimensions: int) -> None:
+    """Refuse a state that is not (B, channels, *space).
+
+    Raises:
+        UserError: the number of axes or of channels is not what the network was built for.
+    """
+    if x.dim() != dimensions + 2 or x.shape[1] != channels:
+        raise UserError(
+            f"the network takes states of {channels} channels and {dimensions} spatial axes, not of the shape "
+            f"{tuple(x.shape)}; build it for the data or shape the data (batch, channels, *space)"
+        )
+
+
+class LevelEmbedding(nn.Module):
+    """A noise level as a vector: fixed Fourier features, then two linear layers.
+
+    The frequencies grow geometrically from 1/16 to 16 rad per unit: the slowest passes less than half a turn over
+    log-SNRs of [-20, 20], the fastest more than two over mask rates of [0, 1].
+
+    Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020) for the features; the range is our own.
+    """
+
+    def __init__(self, width: int, features: int = 64) -> None:
+        super().__init__()
+        frequencies = torch.logspace(-4, 4, features // 2, base=2.0)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.frequencies: Tensor
+        self.mlp = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, level: Tensor, batch: int) -> Tensor:
+        """Map levels, () or (B,), to (B, width)."""
+        angles = level.to(self.frequencies).expand(batch)[:, None] * self.frequencies
+        return self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of a sequence to itself and, where there is one, to a context beside it.
+
+    softmax(Q [K, K_c]^T / sqrt(d)) [V, V_c]: the context's keys and values stand beside the sequence's own.
+
+    Args:
+        width: features of a token, a multiple of `heads`.
+        heads: attention heads.
+        context: features of a context's token; 0 = there is no context.
+    """
+
+    def __init__(self, width: int, heads: int, context: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.context = nn.Linear(context, 2 * width) if context else None
+        self.out = zero(nn.Linear(width, width))
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotation: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, N, width).
+            context: (B, S, context) or None.
+            mask: (B, S), or (B, N) where there is no context: which keys may be looked at.
+            rotation: cosine and sine of the rotary positions, as from `rotary`.
+        """
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        if self.context is not None and context is not None:
+            more_keys, more_values = self.context(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
+            key, value = torch.cat([key, more_keys], 1), torch.cat([value, more_values], 1)
+            if mask is not None:
+                mask = F.pad(mask, (x.shape[1], 0), value=True)
+        out = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=None if mask is None else mask[:, None, None],
+        )
+        return self.out(out.transpose(1, 2).flatten(2))
+
+
+def rotary(space: Sequence[int], size: int, device: torch.device, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of rotary positions on a grid of any number of axes.
+
+    The `size / 2` pairs of a head's features are dealt out evenly to the axes; along each axis the angle of pair i is
+    position * 256^(-i / pairs). Attention between rotated queries and keys depends on differences of positions alone.
+
+    Args:
+        space: length of the grid along each axis.
+        size: features of a head.
+        device: where the tables are made.
+        start: position of the first element along every axis.
+
+    Returns:
+        Two tensors (N, 1, size / 2), N the number of grid points in row-major order.
+
+    Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et al., 2021).
+    """
+    pairs = size // 2 // len(space)
+    frequencies = 256.0 ** (-torch.arange(pairs, device=device) / pairs)
+    axes = [torch.arange(start, start + length, device=device) for length in space]
+    angles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(space), 1) * frequencies
+    # Pairs that cannot be dealt out evenly are not rotated: their angle is 0.
+    angles = F.pad(angles.flatten(1), (0, size // 2 - pairs * len(space)))[:, None]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate the pairs (x_i, x_{i + size/2}) of (B, N, heads, size) by the angles of `rotary`."""
+    cos, sin = (table.to(x.dtype) for table in rotation)
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def head_count(width: int, size: int = 64) -> int:
+    """Attention heads of about `size` features that divide the width evenly."""
+    return math.gcd(width, max(1, width // size))

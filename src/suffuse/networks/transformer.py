@@ -1,0 +1,157 @@
+"""A diffusion transformer for 1, 2 and 3 spatial dimensions."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suffuse.errors import UserError
+from suffuse.networks.conditions import Condition, Conditioner, Conditions
+from suffuse.networks.layers import (
+    Attention,
+    LevelEmbedding,
+    check_input,
+    crop,
+    modulate,
+    normalize,
+    pad_to_multiple,
+    rotary,
+    zero,
+)
+
+
+class Transformer(nn.Module):
+    """A transformer over patches, each block modulated by noise level and conditions.
+
+    Positions enter by rotation of queries and keys alone, so that any spatial size is taken; what is not a multiple of
+    the patch is padded with zeros, and the result is cropped. The tokens of a caption stand beside the patches' own
+    keys and values in every block.
+
+    Args:
+        channels: of the state.
+        dimensions: spatial axes, 1 to 3.
+        patch: side of a patch, one number or one per axis.
+        width: features of a patch, a multiple of twice `heads`.
+        depth: blocks.
+        heads: attention heads.
+        conditions: what the network may be told, by name.
+        out_channels: of the result; None = as many as the state has.
+        dropout: rate inside the blocks, in [0, 1).
+
+    Raises:
+        UserError: width and heads do not fit, the state does not fit, or an unknown condition is given.
+
+    Source: "Scalable Diffusion Models with Transformers" (Peebles and Xie, 2023); "RoFormer: Enhanced Transformer with
+    Rotary Position Embedding" (Su et al., 2021).
+
+    Example:
+        >>> network = Transformer(2, dimensions=1, patch=4, width=32, depth=1)
+        >>> network(torch.zeros(3, 2, 17), torch.tensor(0.5)).shape
+        torch.Size([3, 2, 17])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        dimensions: int = 2,
+        patch: int | Sequence[int] = 2,
+        width: int = 256,
+        depth: int = 6,
+        heads: int = 4,
+        conditions: Conditions = MappingProxyType({}),
+        out_channels: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise UserError(f"a width of {width} is no multiple of twice its {heads} heads; change one of them")
+        self.channels, self.dimensions = channels, dimensions
+        self.patch = (patch,) * dimensions if isinstance(patch, int) else tuple(patch)
+        self.out_channels = out_channels or channels
+        self.head_size = width // heads
+        pixels = torch.Size(self.patch).numel()
+        self.level = LevelEmbedding(width)
+        self.conditioner = Conditioner(conditions, width)
+        context = width if self.conditioner.has_tokens else 0
+        self.embed = nn.Linear(channels * pixels, width)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, context) for _ in range(depth))
+        self.modulation = zero(nn.Linear(width, 2 * width))
+        self.out = zero(nn.Linear(width, self.out_channels * pixels))
+
+    def forward(self, x: Tensor, level: Tensor, condition: Condition = None) -> Tensor:
+        """Apply the network.
+
+        Args:
+            x: state (B, channels, *space).
+            level: noise level, () or (B,): a log-SNR in [-20, 20] or a mask rate in [0, 1].
+            condition: values by name, and masks (B,) of the items that have them under `name/present`.
+
+        Returns:
+            (B, out_channels, *space).
+        """
+        check_input(x, self.channels, self.dimensions)
+        vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
+        vector = F.silu(self.level(level, len(x)) + vector)
+        padded = pad_to_multiple(x, self.patch)
+        grid = [size // side for size, side in zip(padded.shape[2:], self.patch, strict=True)]
+        rotation = rotary(grid, self.head_size, x.device)
+        h = self.embed(patches(padded, self.patch))
+        for block in self.blocks:
+            h = block(h, vector, tokens, mask, rotation)
+        h = self.out(modulate(normalize(h), *self.modulation(vector).chunk(2, 1)))
+        return crop(picture(h, self.patch, grid), x.shape[2:])
+
+
+class Block(nn.Module):
+    """Attention, then two linear layers, both modulated and gated: adaLN-zero."""
+
+    def __init__(self, width: int, heads: int, dropout: float, context: int) -> None:
+        super().__init__()
+        self.modulation = zero(nn.Linear(width, 6 * width))
+        self.attention = Attention(width, heads, context)
+        self.wide = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        vector: Tensor,
+        tokens: Tensor | None,
+        mask: Tensor | None,
+        rotation: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(vector).chunk(6, 1)
+        h = self.attention(modulate(normalize(x), scale_a, shift_a), tokens, mask, rotation)
+        x = torch.addcmul(x, self.dropout(h), gate_a[:, None])
+        h = self.narrow(F.gelu(self.wide(modulate(normalize(x), scale_m, shift_m)), approximate="tanh"))
+        return torch.addcmul(x, self.dropout(h), gate_m[:, None])
+
+
+def patches(x: Tensor, patch: Sequence[int]) -> Tensor:
+    """Cut (B, C, *space) into (B, N, C * pixels of a patch), in row-major order.
+
+    Example:
+        >>> patches(torch.arange(8).view(1, 1, 2, 4), (2, 2))
+        tensor([[[0, 1, 4, 5],
+                 [2, 3, 6, 7]]])
+    """
+    axes = len(patch)
+    for axis, side in enumerate(patch):
+        x = x.unflatten(2 + 2 * axis, (-1, side))
+    grid, inner = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
+    return x.permute(0, *grid, 1, *inner).flatten(1 + axes).flatten(1, axes)
+
+
+def picture(x: Tensor, patch: Sequence[int], grid: Sequence[int]) -> Tensor:
+    """Put patches together again: the inverse of `patches` on a grid of so many per axis."""
+    axes = len(patch)
+    x = x.unflatten(2, (-1, *patch)).unflatten(1, tuple(grid))
+    pairs = [place for axis in range(axes) for place in (1 + axis, 2 + axes + axis)]
+    x = x.permute(0, 1 + axes, *pairs)
+    for axis in range(axes):
+        x = x.flatten(2 + axis, 3 + axis)
+    return x

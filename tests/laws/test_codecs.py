@@ -1,0 +1,142 @@
+"""Law 9: decode(encode(x)) = x, for every registered codec, over inputs that hypothesis makes up."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec, normalise
+from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.registry import CODECS, CONDITIONS
+
+few = settings(deadline=None, max_examples=30, database=None, derandomize=True)
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> tuple[ImageCodec, list[Image.Image]]:
+    """A codec, and pictures of its own size and mode: any bytes, 1x1 and odd sizes among them."""
+    height, width, channels = draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.sampled_from((1, 3, 4)))
+    count = draw(st.integers(0, 3))
+    pixels = draw(st.binary(min_size=count * height * width * channels, max_size=count * height * width * channels))
+    arrays = np.frombuffer(pixels, np.uint8).reshape(count, height, width, channels)
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return ImageCodec((height, width), channels), [Image.fromarray(array.reshape(shape)) for array in arrays]
+
+
+def visible(image: Image.Image) -> bytes:
+    """All that `ImageCodec` promises to keep: everything, but the colour under alpha 0."""
+    pixels = np.array(image)
+    if image.mode == "RGBA":
+        pixels[pixels[..., 3] == 0] = 0
+    return image.mode.encode() + pixels.tobytes()
+
+
+@dataclass
+class Case:
+    """How to try a codec: examples of (codec, raw), and what of a raw item comes back."""
+
+    examples: st.SearchStrategy[tuple[Any, list[Any]]]
+    kept: Callable[[Any], Any]
+
+
+HARD = """
+grinning face with big eyes|ΑΣ ΑΣ|İstanbul|e\u0301|日本語 テキスト|👩\u200d🚀🇹🇷|\U000e0041\U0010fffd|a\u0000b|ﬁ
+""".strip().split("|")
+unicode = st.text(max_size=12) | st.sampled_from(("", " ", *HARD))
+
+
+@st.composite
+def captions(draw: st.DrawFn) -> tuple[CaptionCodec, list[str]]:
+    """A vocabulary fitted on some captions, and others; 200 tokens hold all of them, whatever the fit."""
+    fitted = draw(st.lists(unicode, min_size=1, max_size=4))
+    return CaptionCodec(CaptionCodec.fit(fitted + fitted).pieces, 200), draw(st.lists(unicode, max_size=4))
+
+
+@st.composite
+def classes(draw: st.DrawFn) -> tuple[ClassCodec, list[str]]:
+    names = draw(st.lists(unicode | st.integers().map(str), min_size=1, max_size=6, unique=True))
+    return ClassCodec.fit(names), draw(st.lists(st.sampled_from(names), max_size=8))
+
+
+CASES = {"image": Case(pictures(), visible)}
+CONDITION_CASES = {"classes": Case(classes(), str), "captions": Case(captions(), normalise)}
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_decode_inverts_encode(kind: str):
+    @few
+    @given(CASES[kind].examples)
+    def law(example: tuple[Codec, list[Any]]):
+        codec, raw = example
+        state = codec.encode(raw)
+        assert state.shape == (len(raw), *codec.shape)
+        assert (state.abs() <= 1).all()
+        assert [CASES[kind].kept(item) for item in codec.decode(state)] == [CASES[kind].kept(item) for item in raw]
+
+    law()
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_an_item_is_encoded_alike_in_any_company_and_by_a_rebuilt_codec(kind: str):
+    @few
+    @given(CASES[kind].examples)
+    def law(example: tuple[Codec, list[Any]]):
+        codec, raw = example
+        rebuilt = CODECS[kind].from_config(json.loads(json.dumps(codec.config())))
+        assert rebuilt.config() == codec.config()
+        alone = [rebuilt.encode([item])[0] for item in raw]
+        assert all(torch.equal(one, other) for one, other in zip(alone, codec.encode(raw), strict=True))
+
+    law()
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_decode_inverts_encode_of_conditions(kind: str):
+    @few
+    @given(CONDITION_CASES[kind].examples)
+    def law(example: tuple[ConditionCodec, list[str]]):
+        codec, raw = example
+        rebuilt = CONDITIONS[kind].from_config(json.loads(json.dumps(codec.config())))
+        values, present = rebuilt.encode([*raw, None])
+        assert present.tolist() == [True] * len(raw) + [False]
+        assert rebuilt.decode(values[:-1]) == [CONDITION_CASES[kind].kept(item) for item in raw]
+        assert torch.equal(codec.encode(raw)[0], values[:-1])
+        spec = codec.spec()
+        assert spec["kind"] in ("classes", "tokens")
+        assert values.numel() == 0 or 0 <= values.min() <= values.max() < spec.get("count", spec.get("vocabulary"))
+
+    law()
+
+
+@few
+@given(st.text(max_size=30))
+def test_normalising_twice_is_normalising_once(caption: str):
+    assert normalise(normalise(caption)) == normalise(caption)
+
+
+@few
+@given(st.lists(unicode, min_size=1, max_size=4), unicode)
+def test_an_empty_caption_is_not_a_missing_one_and_no_sequence_is_empty(fitted: list[str], caption: str):
+    tokens, _ = CaptionCodec.fit(fitted).encode([caption, "", None])
+    assert (tokens[:2, 0] == 1).all()
+    assert tokens[1, 1:].eq(0).all()
+    assert tokens[2].eq(0).all()
+
+
+@few
+@given(st.data())
+def test_a_visible_pixel_of_rgba_survives_whatever_its_alpha(data: st.DataObject):
+    colour = data.draw(st.tuples(*[st.integers(0, 255)] * 3))
+    row = np.array([[[*colour, alpha] for alpha in range(256)]], np.uint8)
+    codec = ImageCodec((1, 256), 4)
+    back = np.array(codec.decode(codec.encode([Image.fromarray(row)]))[0])
+    assert (back[:, 1:] == row[:, 1:]).all()
+    assert back[0, 0].tolist() == [0, 0, 0, 0]

@@ -1,0 +1,153 @@
+"""What a user holds: saving, loading, damage, seeds, conditions, and pictures that say how they were made."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+import suffuse as sf
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec
+from suffuse.codecs.image import ImageCodec
+from suffuse.model import Model, Origin
+from suffuse.pictures import made_by, save_samples, sheet
+from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
+
+
+def small(conditions=None, **sampling) -> Model:
+    torch.manual_seed(0)
+    conditions = conditions or {"label": ClassCodec(["cat", "dog", "10"])}
+    recipe = Recipe(
+        data=DataSection(size=8, channels=3, condition=tuple(conditions)),
+        network=NetworkSection(width=16, multipliers=(1, 2), blocks=1),
+        sampling=SamplingSection(sampling_steps=3, **sampling),
+    )
+    model = Model(ImageCodec(8, 3), conditions, recipe, Origin("small", "nothing"))
+    for parameter in model.denoiser.parameters():  # the zero-initialised layers would hide the condition
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def pixels(images):
+    return [image.tobytes() for image in images]
+
+
+def test_a_loaded_model_draws_the_same_to_the_bit(model, saved):
+    again = sf.load(saved)
+    assert pixels(again.generate(3, condition="cat", seed=5)) == pixels(model.generate(3, condition="cat", seed=5))
+    assert again.describe() == model.describe()
+    for sampler in sf.samplers.SAMPLERS:
+        ours, theirs = (m.generate(2, condition="dog", sampler=sampler, guidance=2.0) for m in (model, again))
+        assert pixels(ours) == pixels(theirs), sampler
+
+
+def test_the_folder_has_no_pickle_and_a_card(saved):
+    assert {file.name for file in saved.iterdir()} == {"config.json", "model.safetensors", "README.md", "manifest.json"}
+    assert "library_name: suffuse" in (saved / "README.md").read_text()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_file_is_refused_in_one_sentence(saved, file, damage):
+    content = bytearray((saved / file).read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    (saved / file).write_bytes(content[: len(content) // 2] if damage == "truncated" else bytes(content))
+    if damage == "missing":
+        (saved / file).unlink()
+    with pytest.raises(sf.UserError, match=r"damaged|missing|no trained model") as refused:
+        sf.load(saved)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_foreign_folder_and_another_version_are_refused(saved, tmp_path):
+    from suffuse.files import seal
+
+    with pytest.raises(sf.UserError, match="no folder"):
+        sf.load(tmp_path / "nowhere")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(sf.UserError, match="no trained model"):
+        sf.load(tmp_path / "other")
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"suffuse": 99}))
+    (saved / "manifest.json").unlink()
+    seal(saved)
+    with pytest.raises(sf.UserError, match="format 99"):
+        sf.load(saved)
+
+
+def test_saving_over_a_model_replaces_it_whole(model, saved):
+    before = sf.load(saved).generate(1, condition="cat")
+    model.save(saved)
+    assert pixels(sf.load(saved).generate(1, condition="cat")) == pixels(before)
+    assert [file.name for file in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_sample_is_a_function_of_its_seed_alone(model):
+    eight = model.generate(8, condition="cat", seed=3, sampler="ddpm")
+    assert pixels(model.generate(1, condition="cat", seed=7, sampler="ddpm")) == pixels(eight[4:5])
+    assert len(set(pixels(eight))) == 8
+
+
+def test_conditions_are_told_by_name_by_list_and_by_mapping(model):
+    one = pixels(model.generate(2, condition="dog"))
+    assert one == pixels(model.generate(2, condition=["dog", "dog"]))
+    assert one == pixels(model.generate(2, condition={"label": "dog"}))
+    assert one != pixels(model.generate(2, condition="cat"))
+    assert one != pixels(model.generate(2))
+    assert pixels(model.generate(2, condition=10)) == pixels(model.generate(2, condition="10"))
+    assert one != pixels(model.generate(2, condition="dog", guidance=3.0))
+    assert pixels(model.generate(2)) == pixels(model.generate(2, condition="dog", guidance=0.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"condition": "dgo"}, "did you mean 'dog'"),
+        ({"condition": {"lable": "dog"}}, "no condition 'lable'"),
+        ({"condition": ["dog"]}, "need 2 values"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": -1}, "steps must be at least 1"),
+        ({"sampler": "euler"}, "no sampler 'euler'"),
+    ],
+)
+def test_mistakes_are_named(model, settings, message):
+    with pytest.raises(sf.UserError, match=message):
+        model.generate(2, **settings)
+
+
+def test_captions_and_classes_together():
+    model = small({"label": ClassCodec(["a", "b"]), "caption": CaptionCodec.fit(["big cat", "big dog", "a cat"])})
+    told = {"label": "a", "caption": "big cat"}
+    both = pixels(model.generate(1, condition=told))
+    assert both != pixels(model.generate(1, condition={"label": "a"}))
+    assert both != pixels(model.generate(1, condition=told | {"caption": "big dog"}))
+    assert model.parse_condition(["label=a", "caption=big cat"]) == told
+    with pytest.raises(sf.UserError, match="say which condition"):
+        model.generate(1, condition="a")
+
+
+def test_pictures_say_how_they_were_made(model, tmp_path):
+    page = save_samples(model.generate(2, condition="cat", seed=40), tmp_path / "out")
+    assert page.exists()
+    made = made_by(Image.open(tmp_path / "out" / "000041.png"))
+    assert (made["seed"], made["condition"], made["model"]) == (41, {"label": "cat"}, "small")
+    again = model.generate(1, condition=made["condition"], seed=made["seed"], steps=made["steps"])
+    assert pixels(again) == [Image.open(tmp_path / "out" / "000041.png").tobytes()]
+
+
+def test_a_sheet_shows_every_picture_where_it_belongs():
+    page = sheet([Image.new("RGB", (2, 2), (i, 0, 0)) for i in range(6)], columns=3, scale=1, gap=1)
+    assert page.size == (10, 7)
+    assert [page.getpixel((1 + 3 * (i % 3), 1 + 3 * (i // 3)))[0] for i in range(6)] == list(range(6))
