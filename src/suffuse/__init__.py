@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from suffuse import networks as networks
     from suffuse import objectives as objectives
     from suffuse import parameterizations as parameterizations
+    from suffuse import posteriors as posteriors
+    from suffuse import processes as processes
+    from suffuse import recipes as recipes
     from suffuse import samplers as samplers
     from suffuse import schedules as schedules
+    from suffuse import tree as tree
     from suffuse.denoiser import Denoiser as Denoiser
     from suffuse.errors import UserError as UserError
     from suffuse.learn import train as train
@@ -67,7 +71,37 @@ _MODULES = (
     "tree",
 )
 
-__all__ = [*_WHERE, *_MODULES, "__version__"]
+__all__ = [
+    "Bridge",
+    "Categorical",
+    "Denoiser",
+    "Discrete",
+    "Gaussian",
+    "Joint",
+    "Mixture",
+    "Model",
+    "Normal",
+    "Product",
+    "Streams",
+    "UserError",
+    "__version__",
+    "codecs",
+    "exact",
+    "grids",
+    "guidance",
+    "load",
+    "networks",
+    "objectives",
+    "parameterizations",
+    "posteriors",
+    "processes",
+    "recipes",
+    "sample",
+    "samplers",
+    "schedules",
+    "train",
+    "tree",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -79,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

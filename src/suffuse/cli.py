@@ -99,9 +99,12 @@ def _one_line(box: str, verb: str) -> str:
         near = re.search(r"Perhaps you meant:\s*(--[\w.-]+)", text)
         hint = f"did you mean {near[1]}?" if near else f"suffuse {verb} --help lists them"
         return f"there is no option {unknown[1]} for {verb}; {hint}"
+    rule = re.search(r"Value error, (.+?) \[type=", text)
+    if rule:
+        return rule[1]
     pydantic = re.search(r"validation errors? for \w+ (\w+) (.+?) \[type=\w+, input_value=(.+?), input_type", text)
     if pydantic:
         return f"--{pydantic[1].replace('_', '-')} {pydantic[3]}: {pydantic[2]}"
-    text = re.sub(r"^[A-Z][a-z]+ (error|options?) ", "", text)
+    text = re.sub(r"^[A-Z][a-z]+ (error|options?|choice) ", "", text)
     text = re.split(r"Argument helptext|For full helptext|Got errors", text)[0]
     return f"{text.strip()} (suffuse {verb} --help says more)"

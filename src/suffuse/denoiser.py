@@ -30,12 +30,12 @@ class Denoiser(nn.Module):
         tensor([[0., 0.]])
     """
 
-    def __init__(self, network: Callable[..., Any], process: Process, parameterization: Parameterization) -> None:
+    def __init__(self, network: Callable[..., Any], process: Process[Any], parameterization: Parameterization) -> None:
         super().__init__()
         parameterization.check(process)
         self.network, self.process, self.parameterization = network, process, parameterization
 
-    def forward(self, x_t: State, t: Time, condition: Condition = None) -> Posterior:
+    def forward(self, x_t: State, t: Time, condition: Condition = None) -> Posterior[Any]:
         """The posterior q(x_0 | x_t, condition).
 
         Args:
@@ -48,6 +48,6 @@ class Denoiser(nn.Module):
         return self.process.restrict(posterior, x_t, t)
 
     @classmethod
-    def from_function(cls, process: Process, function: Callable[[Any, Any, Any], Any]) -> "Denoiser":
+    def from_function(cls, process: Process[Any], function: Callable[[Any, Any, Any], Any]) -> "Denoiser":
         """A denoiser of any function of (x_t, t, condition) that gives a posterior or its mean."""
         return cls(function, process, Direct())

@@ -102,7 +102,7 @@ class GaussianMixture:
         logits = logits - (residual**2 / spread + spread.log()).flatten(2).sum(2) / 2
         return Mixture(logits.softmax(1), means + a * variances / spread * residual, variances * v / spread)
 
-    def denoiser(self, process: Process, source: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
+    def denoiser(self, process: Process[Any], source: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
         """The denoiser whose posterior is exactly p(x_0 | x_t).
 
         The condition ``component`` (B,), an int64, restricts to one component; without it (or where its mask is
@@ -125,7 +125,7 @@ class GaussianMixture:
 
 
 def _measurement(
-    process: Process, x_t: Tensor, t: Time, condition: Condition, source: tuple[float, float]
+    process: Process[Any], x_t: Tensor, t: Time, condition: Condition, source: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What x_t says about x_0, as (y, a, v) with y = a x_0 + N(0, v)."""
     if isinstance(process, Gaussian):
@@ -206,7 +206,7 @@ class Independent:
         """The denoiser with the exact posterior of each leaf."""
         parts = {name: part.denoiser(process.parts[name]) for name, part in self.parts.items()}
 
-        def posterior(x_t: Mapping[str, Any], t: Any, condition: Condition) -> Posterior:
+        def posterior(x_t: Mapping[str, Any], t: Any, condition: Condition) -> Posterior[Any]:
             at = {name: t[name] if isinstance(t, Mapping) else t for name in parts}
             return Joint({name: part(x_t[name], at[name], condition) for name, part in parts.items()})
 

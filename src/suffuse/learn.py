@@ -51,6 +51,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     print(report.summary())
     recipe = completed(recipe or Recipe(), report)
     conditions = {name: fit_condition(opened.column(name), report.keep) for name in recipe.data.condition}
+    shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = image_codec(recipe)
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
     data = TrainingData(batches, recipe)
@@ -64,7 +65,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         recipe.training,
         run,
         save_model=model.write,
-        sample_grid=lambda: sheet(preview(model)),
+        sample_grid=lambda: sheet(preview(model, shown)),
     )
     return load(run)
 
@@ -151,10 +152,13 @@ class TrainingData:
         return round(float(x0.std()), 4)
 
 
-def preview(model: Model) -> list[Image.Image]:
-    """Samples to look at while training: of every class in turn, or of no condition, always from the same noise."""
-    for name, codec in model.conditions.items():
-        if isinstance(codec, ClassCodec):
-            names = codec.names
-            return model.generate(_SHOWN, condition={name: [names[i % len(names)] for i in range(_SHOWN)]})
-    return model.generate(_SHOWN)
+def preview(model: Model, values: Mapping[str, list[Any]]) -> list[Image.Image]:
+    """Samples to look at while training: always of the same conditions and from the same noise."""
+    return model.generate(_SHOWN, condition=values or None)
+
+
+def examples(column: list[Any], codec: ConditionCodec, keep: list[int]) -> list[Any]:
+    """Values of a condition to preview: every class in turn, or captions from all over the data."""
+    if isinstance(codec, ClassCodec):
+        return [codec.names[i % len(codec.names)] for i in range(_SHOWN)]
+    return [column[keep[i * len(keep) // _SHOWN]] for i in range(_SHOWN)]

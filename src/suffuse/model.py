@@ -214,11 +214,12 @@ class Model:
     def describe(self) -> str:
         """A few lines for the terminal."""
         count = sum(parameter.numel() for parameter in self.denoiser.parameters())
+        process = self.recipe.process
         lines = [
             f"model       {self.origin.name}: {self.codec.kind} of shape {tuple(self.codec.shape)}",
             f"data        {self.origin.data}",
             f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
-            f"process     {self.recipe.process.schedule}, parameterization {self.recipe.process.parameterization}",
+            f"process     {process.noise_schedule}, parameterization {process.parameterization}",
             f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
             f"sampling    {self.recipe.sampling.sampler}, {self.recipe.sampling.sampling_steps} steps",
         ]

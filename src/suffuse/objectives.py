@@ -4,7 +4,7 @@ the law of t, the weight and the coupling are parts.
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,12 @@ EARLIEST = 1e-5
 class Weight(nn.Module, ABC):
     """How much an error counts at each level of noise. A module, since a weight may be learned."""
 
-    process: ClassVar[type[Process]] = Process
+    process: ClassVar[type[Process[Any]]] = Process
     """The processes that it fits."""
 
     @abstractmethod
     def forward(
-        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """Loss per element, unreduced.
 
@@ -51,7 +51,7 @@ class ELBOWeight(Weight):
     """
 
     def forward(
-        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """See the base class."""
         integrand = process.elbo(x0, x_t, posterior, t)
@@ -62,7 +62,7 @@ class UniformWeight(Weight):
     r""":math:`-\log q(x_0 | x_t)` as it is: half the squared error, or the cross-entropy."""
 
     def forward(
-        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """See the base class."""
         return map_leaves(torch.neg, posterior.log_prob(x0))
@@ -78,7 +78,7 @@ class _OfSNR(Weight):
         """The weight of the squared error in x_0."""
 
     def forward(
-        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """See the base class."""
         assert isinstance(process, Gaussian)
@@ -151,7 +151,7 @@ class LearnedWeight(Weight):
         nn.init.zeros_(self.linear.bias)
 
     def forward(
-        self, process: Process, x0: State, x_t: State, posterior: Posterior, t: Tensor, density: Tensor
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """See the base class."""
         level = process.level(t)
@@ -289,7 +289,7 @@ class Objective(nn.Module):
         assert isinstance(x0, Tensor)
         return self.coupling.pair(x0, rng.fold("coupling").normal(x0))
 
-    def _check(self, process: Process) -> None:
+    def _check(self, process: Process[Any]) -> None:
         fits = next(
             (w for w in self.weight.modules() if isinstance(w, Weight) and not isinstance(process, w.process)), None
         )

@@ -21,10 +21,10 @@ from suffuse.tree import State, expand
 class Parameterization(ABC):
     """The meaning of a network's inputs and outputs."""
 
-    process: ClassVar[type[Process]] = Process
+    process: ClassVar[type[Process[Any]]] = Process
     """The processes that it fits."""
 
-    def check(self, process: Process) -> None:
+    def check(self, process: Process[Any]) -> None:
         """Refuse, in one sentence, a process that does not fit."""
         if not isinstance(process, self.process):
             raise UserError(
@@ -82,7 +82,7 @@ class Epsilon(Affine):
     Source: "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel, 2020).
     """
 
-    def check(self, process: Process) -> None:
+    def check(self, process: Process[Any]) -> None:
         """See the class."""
         super().check(process)
         assert isinstance(process, Gaussian)
@@ -190,7 +190,7 @@ class Each(Parameterization):
     def __init__(self, parts: Mapping[str, Parameterization]) -> None:
         self.parts = dict(parts)
 
-    def check(self, process: Process) -> None:
+    def check(self, process: Process[Any]) -> None:
         """Leaf by leaf."""
         super().check(process)
         assert isinstance(process, Product)

@@ -141,10 +141,11 @@ def test_captions_and_classes_together():
 def test_pictures_say_how_they_were_made(model, tmp_path):
     page = save_samples(model.generate(2, condition="cat", seed=40), tmp_path / "out")
     assert page.exists()
-    made = made_by(Image.open(tmp_path / "out" / "000041.png"))
+    with Image.open(tmp_path / "out" / "000041.png") as image:
+        made, expected = made_by(image), image.tobytes()
     assert (made["seed"], made["condition"], made["model"]) == (41, {"label": "cat"}, "small")
     again = model.generate(1, condition=made["condition"], seed=made["seed"], steps=made["steps"])
-    assert pixels(again) == [Image.open(tmp_path / "out" / "000041.png").tobytes()]
+    assert pixels(again) == [expected]
 
 
 def test_a_sheet_shows_every_picture_where_it_belongs():

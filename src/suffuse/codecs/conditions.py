@@ -187,7 +187,7 @@ _START, _FIRST_BYTE, _FIRST_PIECE = 1, 2, 258
 _PIECE = re.compile(r" ?\w+| ?[^\w ]")
 
 
-def normalise(caption: str) -> str:
+def normalise(caption: object) -> str:
     r"""Lower-case a caption, bring it to NFC and make its white space single spaces.
 
     Example:

@@ -3,7 +3,7 @@
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +45,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def decoding(image: Image.Image) -> Iterator[None]:
+def decoding(image: Image.Image) -> Generator[None]:
     """Hold while a picture is decoded and used, to bound memory.
 
     Any number may be under way of small ones, but one above 16 megapixels; a JPEG that large is decoded at a

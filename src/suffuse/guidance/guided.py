@@ -1,5 +1,7 @@
 """Guidance: a denoiser tilted away from a reference."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class _Tilted(nn.Module):
         super().__init__()
         self.main, self.reference, self.weight, self.interval = main, reference, weight, interval
 
-    def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior:
+    def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior[Any]:
         main = self.main(x_t, t, condition)
         if self.weight == 1 or not bool(inside(t, self.interval).any()):
             return main
@@ -75,7 +77,7 @@ class _Unconditioned(nn.Module):
         super().__init__()
         self.denoiser, self.weight, self.interval, self.drop = denoiser, weight, interval, drop
 
-    def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior:
+    def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior[Any]:
         if condition is None or self.weight == 1 or not bool(inside(t, self.interval).any()):
             return self.denoiser(x_t, t, condition)
         n = batch_size(x_t)
@@ -92,7 +94,9 @@ def inside(t: Time, interval: Interval) -> Tensor:
     return (t >= interval[0]) & (t <= interval[1])
 
 
-def tilt_inside(main: Posterior, reference: Posterior, weight: float, t: Time, interval: Interval) -> Posterior:
+def tilt_inside(
+    main: Posterior[Any], reference: Posterior[Any], weight: float, t: Time, interval: Interval
+) -> Posterior[Any]:
     """Tilt where t lies in the interval; weight 1 elsewhere."""
     where = inside(t, interval)
     return main.tilt(reference, weight if where.all() else torch.where(where, weight, 1.0))

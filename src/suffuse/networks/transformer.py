@@ -97,7 +97,7 @@ class Transformer(nn.Module):
         vector = F.silu(self.level(level, len(x)) + vector)
         padded = pad_to_multiple(x, self.patch)
         grid = [size // side for size, side in zip(padded.shape[2:], self.patch, strict=True)]
-        rotation = rotary(grid, self.head_size, x.device)
+        rotation = rotary(grid, self.head_size, x)
         h = self.embed(patches(padded, self.patch))
         for block in self.blocks:
             h = block(h, vector, tokens, mask, rotation)
@@ -112,8 +112,8 @@ class Block(nn.Module):
         super().__init__()
         self.modulation = zero(nn.Linear(width, 6 * width))
         self.attention = Attention(width, heads, context)
-        self.wide = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
+        self.wide = nn.Linear(width, 4 * width, bias=False)
+        self.narrow = nn.Linear(4 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -122,13 +122,13 @@ class Block(nn.Module):
         vector: Tensor,
         tokens: Tensor | None,
         mask: Tensor | None,
-        rotation: tuple[Tensor, Tensor],
+        rotation: Tensor,
     ) -> Tensor:
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(vector).chunk(6, 1)
         h = self.attention(modulate(normalize(x), scale_a, shift_a), tokens, mask, rotation)
-        x = torch.addcmul(x, self.dropout(h), gate_a[:, None])
-        h = self.narrow(F.gelu(self.wide(modulate(normalize(x), scale_m, shift_m)), approximate="tanh"))
-        return torch.addcmul(x, self.dropout(h), gate_m[:, None])
+        x = (self.dropout(h) * gate_a[:, None]).add_(x)
+        h = self.narrow(F.gelu(self.wide(modulate(normalize(x), scale_m, shift_m))))
+        return (self.dropout(h) * gate_m[:, None]).add_(x)
 
 
 def patches(x: Tensor, patch: Sequence[int]) -> Tensor:

@@ -14,7 +14,6 @@ from suffuse.networks.layers import (
     check_input,
     crop,
     head_count,
-    modulate,
     normalize,
     pad_to_multiple,
     zero,
@@ -122,7 +121,7 @@ class UNet(nn.Module):
         for block in self.deepest:
             h = block(h, *told)
         for stage, up, across in reversed(list(zip(self.rising, self.up, self.across, strict=True))):
-            h = up(h) + across(crossing.pop())
+            h = up(h).add_(across(crossing.pop()))
             for block in stage:
                 h = block(h, *told)
         h = self.out(F.silu(normalize(h.movedim(1, -1)).movedim(-1, 1)))
@@ -137,17 +136,17 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         convolution = CONV[dimensions]
-        self.modulation = zero(nn.Linear(features, 2 * width))
-        self.first = convolution(width, width, 3, padding=1)
+        self.shift = nn.Linear(features, width)
+        self.first = convolution(width, width, 3, padding=1, bias=False)
         self.second = zero(convolution(width, width, 3, padding=1))
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, head_count(width), context) if attention else None
 
     def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
-        scale, shift = self.modulation(vector).chunk(2, 1)
         # Last axis in view, not in memory: in channels-last memory this moves nothing.
-        h = modulate(normalize(x.movedim(1, -1)), scale, shift).movedim(-1, 1)
-        x = x + self.second(self.dropout(F.silu(self.first(h))))
+        h = self.first(normalize(x.movedim(1, -1)).movedim(-1, 1))
+        h = h.add_(self.shift(vector).view(*h.shape[:2], *(1,) * (h.dim() - 2)))
+        x = self.second(self.dropout(F.silu(h))).add_(x)
         if self.attention is None:
             return x
         sequence = normalize(x.movedim(1, -1)).flatten(1, -2)

@@ -1,12 +1,14 @@
 """How data is destroyed: the processes."""
 
+from typing import Any
+
 from suffuse.processes.base import Process, Time
 from suffuse.processes.bridge import Bridge
 from suffuse.processes.discrete import Discrete
 from suffuse.processes.gaussian import Gaussian
 from suffuse.processes.product import Product
 
-PROCESSES: dict[str, type[Process]] = {
+PROCESSES: dict[str, type[Process[Any]]] = {
     "gaussian": Gaussian,
     "bridge": Bridge,
     "discrete": Discrete,

@@ -52,7 +52,7 @@ def build_process(section: ProcessSection) -> Gaussian:
 
 
 def _schedule(section: ProcessSection) -> Schedule:
-    return SCHEDULES[section.schedule]()
+    return SCHEDULES[section.noise_schedule]()
 
 
 def build_network(

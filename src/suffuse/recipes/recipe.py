@@ -54,7 +54,7 @@ class NetworkSection(Section):
 class ProcessSection(Section):
     """How data is destroyed, and what the network's output means."""
 
-    schedule: Literal["edm", "cosine", "flow", "vp"] = Field(default="edm", description="noise schedule")
+    noise_schedule: Literal["edm", "cosine", "flow", "vp"] = Field(default="edm", description="noise schedule")
     parameterization: Literal["edm", "velocity", "flow", "epsilon", "data"] = Field(
         default="edm", description="meaning of the network's output"
     )

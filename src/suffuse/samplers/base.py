@@ -21,7 +21,7 @@ Callback = Callable[[int, Tensor, State], None]
 class Sampler(ABC):
     """A way to walk back: a loop of steps whose state is passed in and out, and never kept on the object."""
 
-    process: ClassVar[type[Process]] = Process
+    process: ClassVar[type[Process[Any]]] = Process
     """The processes that it fits."""
     order: int = 1
     """Order of convergence on the probability-flow ODE, or of the weak error where :attr:`stochastic`."""

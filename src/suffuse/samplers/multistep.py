@@ -76,7 +76,7 @@ class Multistep(Sampler):
         return x_s, (coefficients, memory)
 
 
-def _combine(memory: list[Posterior], weights: list[float]) -> Posterior:
+def _combine(memory: list[Posterior[Any]], weights: list[float]) -> Posterior[Any]:
     r"""The tilted posterior :math:`\sum_i c_i q_i`, as nested tilts of two."""
     if len(weights) == 1:
         return memory[0]

@@ -1,0 +1,197 @@
+"""What is said while training: one line of progress, a file of figures, and pictures of them."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from suffuse.training.checkpoint import replace
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from matplotlib.axes import Axes
+    from PIL.Image import Image
+
+METRICS, CURVES = "metrics.jsonl", "loss.png"
+_QUIET = 10.0
+"""Seconds between lines where there is no terminal."""
+
+
+class Log:
+    """Says how it goes: to people on stderr, to programs in ``metrics.jsonl``, to TensorBoard where it is installed.
+
+    A file that cannot be written is said once and left out: training goes on.
+
+    Args:
+        run: the run folder.
+        accelerator: whose trackers are told; only the main process says anything.
+        show: whether to say anything to people.
+    """
+
+    def __init__(self, run: Path, accelerator: "Accelerator", show: bool) -> None:
+        self._run, self._accelerator = run, accelerator
+        self._main = accelerator.is_main_process
+        self._show, self._spoke, self._complained = show and self._main, -math.inf, False
+        self._bar: Any = None
+
+    def open(self, images: int) -> None:
+        """Begin at so many images: what the files say about later ones is taken back."""
+        if self._show and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
+            self._task = self._bar.add_task("", total=1.0)
+            self._bar.start()
+        self.cut(images)
+        if find_spec("tensorboard") is not None:
+            self.attempt(lambda: self._accelerator.init_trackers("tensorboard", init_kwargs=_purged(images)))
+
+    def close(self) -> None:
+        """Leave the line as it is, and the files whole."""
+        if self._bar is not None:
+            self._bar.stop()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
+
+    def cut(self, images: int) -> None:
+        """Take back what ``metrics.jsonl`` says about more images than these."""
+        if self._main:
+            self.attempt(lambda: _cut(self._run / METRICS, images))
+
+    def say(self, text: str) -> None:
+        """A line for people, above the line of progress."""
+        if self._show:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line that people must see, whether or not they want to know how it goes."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif self._main:
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, share: float, text: str) -> None:
+        """Where training is, in [0, 1], and a few words."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=share, description=text)
+        elif self._show and time.monotonic() - self._spoke > _QUIET:
+            self._spoke = time.monotonic()
+            print(f"{share:4.0%}  {text}", file=sys.stderr, flush=True)
+
+    def figures(self, event: str, values: dict[str, Any]) -> None:
+        """A line of ``metrics.jsonl``, and its numbers to TensorBoard."""
+        if not self._main:
+            return
+        line = json.dumps({"event": event, **values}, allow_nan=False)
+        self.attempt(lambda: _append(self._run / METRICS, line))
+        numbers = {f"{event}/{name}": v for name, v in values.items() if isinstance(v, int | float)}
+        self.attempt(lambda: self._accelerator.log(numbers, step=values["images"]))
+
+    def curves(self) -> None:
+        """Draw ``loss.png``."""
+        if self._main:
+            self.attempt(lambda: draw_curves(read_metrics(self._run), self._run / CURVES))
+
+    def attempt(self, write: Callable[[], object]) -> None:
+        """Write what training can do without."""
+        try:
+            write()
+        except (OSError, SafetensorError) as error:
+            if not self._complained:
+                self._complained = True
+                self.warn(f"cannot write to {self._run}: {error}; training goes on")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``; the last may have been cut off, and is then left out.
+
+    Example:
+        >>> read_metrics(Path("there is none"))
+        []
+    """
+    path = run / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+def write_picture(picture: "Image", path: Path) -> None:
+    """Write a PNG, in a folder that is made where it is missing."""
+    path.parent.mkdir(exist_ok=True)
+    replace(path, lambda aside: picture.save(aside, "PNG"))
+
+
+def short(seconds: float) -> str:
+    """A length of time, for people.
+
+    Example:
+        >>> short(61), short(3 * 3600 + 62)
+        ('1:01', '3:01:02')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def _cut(path: Path, images: int) -> None:
+    """Keep what was said up to so many images."""
+    kept = [json.dumps(line) for line in read_metrics(path.parent) if line["images"] <= images]
+    replace(path, lambda aside: aside.write_text("".join(line + "\n" for line in kept), encoding="utf-8"))
+
+
+def _purged(images: int) -> dict[str, Any]:
+    """TensorBoard's way to take back what it was told about later images."""
+    return {"tensorboard": {"purge_step": images + 1}}
+
+
+def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
+    """Draw the loss in training and on held-out data over the images seen, and by level of noise.
+
+    Args:
+        lines: of ``metrics.jsonl``.
+        path: the PNG to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    training = [line for line in lines if line["event"] == "train"]
+    measured = [line for line in lines if line["event"] == "held_out"]
+    left.plot([n["images"] for n in training], [n["loss"] for n in training], lw=0.8, label="training")
+    left.plot(
+        [n["images"] for n in measured], [n["loss"] for n in measured], "o-", ms=4, label="held out, averaged weights"
+    )
+    left.set(xlabel="images", ylabel="loss of the objective", title="Loss")
+    if training or measured:
+        left.legend()
+    _by_level(middle, measured, "loss", "-log q(x0 | xt) per element", "Error by level of noise")
+    _by_level(right, measured, "bound", "nats per element", "Bound by level of noise")
+    FigureCanvasAgg(figure)
+    replace(path, lambda aside: figure.savefig(aside, format="png", dpi=100))
+
+
+def _by_level(axes: "Axes", measured: list[dict[str, Any]], key: str, label: str, title: str) -> None:
+    """The first measurement, the last, and one half way."""
+    known = [line for line in measured if all(level[key] is not None for level in line["levels"])]
+    for line in [known[i] for i in sorted({0, len(known) // 2, len(known) - 1})] if known else []:
+        levels = line["levels"]
+        name = "t" if any(level["level"] is None for level in levels) else "level"
+        axes.plot([n[name] for n in levels], [n[key] for n in levels], "o-", ms=4, label=f"{line['images']:,} images")
+        axes.set(xlabel="log-SNR or share of tokens gone" if name == "level" else "t")
+    axes.set(ylabel=label, title=title)
+    if known:
+        axes.set_yscale("symlog", linthresh=1e-3)
+        axes.legend()
