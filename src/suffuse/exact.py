@@ -57,7 +57,8 @@ class GaussianMixture:
         stds = stds.reshape(stds.shape + (1,) * (self.means.ndim - stds.ndim))
         self.variances = stds.expand_as(self.means) ** 2
         weights = torch.ones(len(self.means)) if weights is None else torch.as_tensor(weights)
-        self.weights = weights.to(self.means.dtype) / weights.sum()
+        weights = weights.to(self.means.dtype)
+        self.weights = weights / weights.sum()
 
     def sample(self, n: int, rng: RandomSource = None) -> Tensor:
         """N independent draws, (n, ...)."""
@@ -156,7 +157,7 @@ class Tokens:
     """
 
     def __init__(self, table: Tensor) -> None:
-        self.table = table.double() / table.sum()
+        self.table = table.double() / table.double().sum()
         self.vocabulary, self.length = table.shape[0], table.ndim
         self.sequences = torch.cartesian_prod(*[torch.arange(self.vocabulary)] * self.length).reshape(-1, self.length)
 

@@ -64,7 +64,9 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         data,
         recipe.training,
         run,
-        save_model=model.write,
+        save_model=lambda folder, weights, progress: model.trained(progress.images, progress.seconds).write(
+            folder, weights
+        ),
         sample_grid=lambda: sheet(preview(model, shown)),
     )
     return load(run)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ class Origin:
     images: int = 0
     seconds: float = 0.0
     sigma_data: float = 0.5
-    held_out: float | None = None
     version: str = field(default_factory=lambda: suffuse.__version__)
 
 
@@ -210,6 +209,11 @@ class Model:
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(self.card(), encoding="utf-8")
+
+    def trained(self, images: int, seconds: float) -> "Model":
+        """This model, which says that it was trained on so many images for so long."""
+        origin = replace(self.origin, images=images, seconds=round(seconds, 1))
+        return Model(self.codec, self.conditions, self.recipe, origin, self.denoiser)
 
     def describe(self) -> str:
         """A few lines for the terminal."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from suffuse.tree import State, batch_size, device
 
 _GAMMA = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also the step of the low-discrepancy sequence
-_BITS = 53
+_BITS = 52  # with half a step added, a number of 53 bits: never rounded up to 1
 _PATH_DEPTH = 24  # a Brownian path is resolved to 2**-24 of the unit of time
 
 
@@ -93,13 +93,23 @@ class Streams:
             key = _mix(key ^ _signed(_word(purpose)))
         return Streams(self.seed, self.index, key)
 
-    def uniform(self, like: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Uniform numbers in (0, 1), of the shape and device of ``like``, with 53 random bits."""
+    def at(self, *times: Tensor) -> "Streams":
+        """Streams for a draw at these times, each item's for its own: shapes ``()``, ``(B,)``, ``(B, L)``."""
+        key = self.key
+        for t in times:
+            bits = t.to(key.device, torch.float64).view(torch.int64)
+            rows = bits.reshape(1, 1) if t.ndim == 0 else bits.flatten(1) if t.ndim > 1 else bits[:, None]
+            place = torch.arange(1, rows.shape[1] + 1, device=key.device) * _signed(_GAMMA)
+            key = _mix(key ^ _mix(rows + place).sum(1, keepdim=True))
+        return Streams(self.seed, self.index, key)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform numbers in (0, 1), float64, of the shape and device of ``like``, with 52 random bits."""
         key = self.key.to(like.device)
         count = math.prod(like.shape[1:])
         counter = torch.arange(1, count + 1, device=like.device) * _signed(_GAMMA)
         bits = _mix(_mix(key[:, :1] + counter) ^ key[:, 1:])
-        return ((_shift(bits, 64 - _BITS).double() + 0.5) * 2.0**-_BITS).to(dtype).reshape(like.shape)
+        return ((_shift(bits, 64 - _BITS).double() + 0.5) * 2.0**-_BITS).reshape(like.shape)
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape, device and (real) dtype of ``like``, by the inverse distribution."""
@@ -129,13 +139,13 @@ class Streams:
         """
         t, s = torch.as_tensor(t, dtype=torch.float64), torch.as_tensor(s, dtype=torch.float64)
         if max(t.ndim, s.ndim) > 1:  # every element its own clock: no common path, but still a function of the times
-            return self.fold("times", *t.flatten().tolist(), *s.flatten().tolist()).normal(like)
+            return self.fold("times").at(t, s).normal(like)
         if t.ndim or s.ndim:  # every item its own interval
             rows = zip(*(torch.broadcast_to(v, like.shape[:1]).tolist() for v in (t, s)), strict=True)
             return torch.cat([self[i : i + 1].brownian(like[i : i + 1], *row) for i, row in enumerate(rows)])
         wide = torch.empty(like.shape, dtype=torch.float64, device=like.device)
         if t - s < 2.0**-_PATH_DEPTH:
-            return self.fold("short", float(t), float(s)).normal(like)
+            return self.fold("short").at(t, s).normal(like)
         return ((self._path(wide, float(t)) - self._path(wide, float(s))) / math.sqrt(t - s)).to(like.dtype)
 
     def _path(self, like: Tensor, t: float) -> Tensor:
@@ -144,7 +154,7 @@ class Streams:
         width = 1.0
         for _ in range(_PATH_DEPTH):
             if t in (cell, cell + width):
-                break
+                return left if t == cell else right
             width /= 2
             middle = (left + right) / 2
             middle += math.sqrt(width / 2) * self.fold("path", cell + width).normal(like)
@@ -152,7 +162,10 @@ class Streams:
                 right = middle
             else:
                 cell, left = cell + width, middle
-        return left + (right - left) * ((t - cell) / width)
+        # Within the last cell t is drawn by itself: an interval longer than a cell has its exact law.
+        share = (t - cell) / width
+        inside = math.sqrt(width * share * (1 - share)) * self.fold("path", t).normal(like)
+        return torch.lerp(left, right, share) + inside
 
 
 RandomSource: TypeAlias = Streams | torch.Generator | int | None

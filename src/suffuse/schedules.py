@@ -6,6 +6,7 @@ Time runs over [0, 1]: 0 is data, 1 is noise. A schedule knows its two scales, t
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -36,11 +37,16 @@ class Schedule(ABC):
 
     def log_snr_rate(self, t: Tensor) -> Tensor:
         r""":math:`d\lambda_t / dt`, negative, by forward differentiation."""
-        return torch.func.jvp(self.log_snr, (t,), (torch.ones_like(t),))[1]
+        return _slope(self.log_snr, t)
 
     def snr_rate(self, t: Tensor) -> Tensor:
         r""":math:`d \mathrm{SNR} / dt`, negative, and zero where :math:`\alpha_t = 0`."""
-        return torch.func.jvp(lambda t: (self.alpha(t) / self.sigma(t)) ** 2, (t,), (torch.ones_like(t),))[1]
+        return _slope(lambda t: (self.alpha(t) / self.sigma(t)) ** 2, t)
+
+
+def _slope(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """Derivative, in t's precision: torch's own raises that of a scalar's."""
+    return torch.func.jvp(function, (t,), (torch.ones_like(t),))[1].to(t.dtype)
 
 
 class VP(Schedule):

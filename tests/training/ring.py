@@ -91,20 +91,22 @@ def picture(denoiser) -> Image.Image:
     return sheet
 
 
-def save_model(folder: Path, weights) -> None:
+def save_model(folder: Path, weights, progress) -> None:
     """Weights and a word on what they are."""
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / "model.safetensors"
+    )
     (folder / "config.json").write_text(json.dumps({"kind": "ring"}))
 
 
-def run(folder: Path, progress=False, dropout=0.0, coupling=None, dtype=torch.float32, **settings):
+def run(folder: Path, progress=False, dropout=0.0, coupling=None, dtype=torch.float32, data=None, width=32, **settings):
     """Train on the ring; gives the denoiser and the result."""
-    denoiser, objective = parts(dtype, dropout, coupling)
+    denoiser, objective = parts(dtype, dropout, coupling, width)
     config = TrainingConfig(**settings)
     result = train(
         denoiser,
         objective,
-        Ring(dtype=dtype),
+        data or Ring(dtype=dtype),
         config,
         folder,
         save_model=save_model,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from suffuse.demos.digits import digits, mnist
+from suffuse.demos.handwritten import digits, mnist
 
 DEMOS: dict[str, Callable[[Path, float | None], None]] = {"digits": digits, "mnist": mnist}
 """Every demonstration by its name: called with the run folder, and minutes or None."""

@@ -99,4 +99,5 @@ def tilt_inside(
 ) -> Posterior[Any]:
     """Tilt where t lies in the interval; weight 1 elsewhere."""
     where = inside(t, interval)
-    return main.tilt(reference, weight if where.all() else torch.where(where, weight, 1.0))
+    at = torch.where(where, torch.tensor(weight, dtype=torch.float64, device=where.device), 1.0)
+    return main.tilt(reference, weight if where.all() else at)

@@ -28,7 +28,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A sequence of at most `length` ids below `vocabulary`; the value is (B, L <= length) int64, id 0 is padding."""
+    """At most `length` ids below `vocabulary`; the value is (B, L <= length) int64, and id 0 is padding."""
 
     vocabulary: int
     length: int
@@ -43,9 +43,9 @@ Told: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 class Conditioner(nn.Module):
     """Conditions as one vector and one sequence of tokens.
 
-    The vector is the sum of the embeddings of all conditions; an item that a condition is absent from (its mask is
-    False, or the condition is not named at all) gets a learned null embedding in its place. Captions give their tokens
-    as well, all captions in one sequence.
+    The vector is the sum of the embeddings of all conditions; where a condition is absent from an item (its
+    mask is False, or the condition is not named at all), a learned null embedding stands in its place. Captions
+    give their tokens as well, all captions in one sequence.
 
     Args:
         conditions: names and kinds.
@@ -83,8 +83,8 @@ class Conditioner(nn.Module):
             dtype: of what type they are wanted.
 
         Returns:
-            The vector (B, width), the tokens (B, S, width) and which of them there are (B, S), both None where no
-            condition is a sequence.
+            The vector (B, width), the tokens (B, S, width) and which of them there are (B, S), the last two
+            None where no condition is a sequence.
         """
         condition = condition or {}
         self._check(condition)

@@ -10,20 +10,19 @@ from torch import Tensor, nn
 
 from suffuse.errors import UserError
 
-
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def normalize(x: Tensor) -> Tensor:
     """Layer normalisation over the last axis, without an affine map of its own."""
-    # Under autocast `F.layer_norm` gives float32 on a GPU; the native operator keeps bfloat16, with float32 inside.
+    # Under autocast on a GPU `F.layer_norm` gives float32; the native operator keeps bfloat16 outside.
     return torch.native_layer_norm(x, (x.shape[-1],), None, None, 1e-5)[0]
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x (1 + scale) + shift, for x of (B, ..., C) and scale, shift of (B, C)."""
+    """Map x of (B, ..., C) to x (1 + scale) + shift, scale and shift of (B, C)."""
     shape = (x.shape[0], *(1,) * (x.dim() - 2), x.shape[-1])
-    # In place where autograd lets it: fresh memory costs more than the sum. `addcmul` has a slower backward pass.
+    # In place, as fresh memory costs more than a sum; and `addcmul` takes longer to differentiate.
     return (x * (1 + scale.view(shape))).add_(shift.view(shape))
 
 
@@ -55,18 +54,18 @@ def check_input(x: Tensor, channels: int, dimensions: int) -> None:
     """
     if x.dim() != dimensions + 2 or x.shape[1] != channels:
         raise UserError(
-            f"the network takes states of {channels} channels and {dimensions} spatial axes, not of the shape "
-            f"{tuple(x.shape)}; build it for the data or shape the data (batch, channels, *space)"
+            f"the network takes states of {channels} channels and {dimensions} spatial axes, not of the "
+            f"shape {tuple(x.shape)}; build it for the data, or shape the data (batch, channels, *space)"
         )
 
 
 class LevelEmbedding(nn.Module):
     """A noise level as a vector: fixed Fourier features, then two linear layers.
 
-    The frequencies grow geometrically from 1/16 to 16 rad per unit: the slowest passes less than half a turn over
-    log-SNRs of [-20, 20], the fastest more than two over mask rates of [0, 1].
+    The frequencies grow geometrically from 1/16 to 16 rad per unit: the slowest passes less than half a turn
+    over log-SNRs of [-20, 20], the fastest more than two over mask rates of [0, 1].
 
-    Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020) for the features; the range is our own.
+    Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020) for the form; the range is our own.
     """
 
     def __init__(self, width: int, features: int = 64) -> None:
@@ -78,8 +77,12 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, level: Tensor, batch: int) -> Tensor:
         """Map levels, () or (B,), to (B, width)."""
-        angles = level.to(self.frequencies).expand(batch)[:, None] * self.frequencies
-        return self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return self.mlp(self.features(level).expand(batch, -1))
+
+    def features(self, level: Tensor) -> Tensor:
+        """The sines and cosines of levels (...), with an axis of features behind."""
+        angles = level.to(self.frequencies)[..., None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class Attention(nn.Module):
@@ -129,9 +132,9 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(Q K^T / sqrt(size)) V for (B, heads, N, size), under a mask of the keys that may be looked at."""
+    """Attention softmax(Q K^T / sqrt(size)) V of (B, heads, N, size), under a mask of the keys to look at."""
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.shape[2] <= 512:
-        # For short sequences the backward pass of torch's CPU kernel is up to 7 times slower in bfloat16 than this.
+        # On short sequences torch's CPU kernel takes up to 7 times as long to differentiate in bfloat16.
         weights = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
         if mask is not None:
             weights = weights.masked_fill(~mask, -torch.inf)
@@ -140,10 +143,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 
 
 def rotary(space: Sequence[int], size: int, like: Tensor, start: int = 0) -> Tensor:
-    """Rotary positions on a grid of any number of axes, as complex numbers of modulus one.
+    """Rotary positions on a grid of any number of axes.
 
-    The `size / 2` pairs of a head's features are dealt out evenly to the axes; along each axis the angle of pair i is
-    position * 256^(-i / pairs). Attention between rotated queries and keys depends on differences of positions alone.
+    The `size / 2` pairs of a head's features are dealt out evenly to the axes; along each axis the angle of
+    pair i is position * 256^(-i / pairs). Attention between rotated queries and keys depends on differences
+    of positions alone.
 
     Args:
         space: length of the grid along each axis.
@@ -152,25 +156,29 @@ def rotary(space: Sequence[int], size: int, like: Tensor, start: int = 0) -> Ten
         start: position of the first element along every axis.
 
     Returns:
-        Complex (N, 1, size / 2), N the number of grid points in row-major order.
+        Cosines and sines (N, 1, size / 2, 2), N the number of grid points in row-major order.
 
     Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et al., 2021).
     """
     pairs = size // 2 // len(space)
-    real = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
-    frequencies = 256.0 ** (-torch.arange(pairs, **real) / max(1, pairs))
-    axes = [torch.arange(start, start + length, **real) for length in space]
+    real = torch.zeros(0, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+    frequencies = 256.0 ** (-torch.arange(pairs).to(real) / max(1, pairs))
+    axes = [torch.arange(start, start + length).to(real) for length in space]
     angles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(space), 1) * frequencies
     # Pairs that cannot be dealt out evenly are not rotated: their angle is 0.
     angles = F.pad(angles.flatten(1), (0, size // 2 - pairs * len(space)))[:, None]
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack([angles.cos(), angles.sin()], -1)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate neighbouring pairs of the features of (B, N, heads, size) by the angles of `rotary`."""
-    # One complex product reads and writes once; sines and cosines written out do so seven times.
-    pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+    pairs = x.to(rotation.dtype).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # The compiler knows no complex numbers, but makes one pass of this.
+        (real, imaginary), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
+        turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1)
+    else:  # One pass too, where sines and cosines written out make seven.
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+    return turned.flatten(-2).to(x.dtype)
 
 
 def head_count(width: int, size: int = 64) -> int:

@@ -25,13 +25,13 @@ from suffuse.networks.layers import (
 class Transformer(nn.Module):
     """A transformer over patches, each block modulated by noise level and conditions.
 
-    Positions enter by rotation of queries and keys alone, so that any spatial size is taken; what is not a multiple of
-    the patch is padded with zeros, and the result is cropped. The tokens of a caption stand beside the patches' own
-    keys and values in every block.
+    Positions enter by rotation of queries and keys alone, so that any spatial size is taken; what is not a
+    multiple of the patch is padded with zeros, and the result is cropped. The tokens of a caption stand beside
+    the patches' own keys and values in every block.
 
     Args:
         channels: of the state.
-        dimensions: spatial axes, 1 to 3.
+        dimensions: spatial axes, 1 or more.
         patch: side of a patch, one number or one per axis.
         width: features of a patch, a multiple of twice `heads`.
         depth: blocks.
@@ -43,8 +43,8 @@ class Transformer(nn.Module):
     Raises:
         UserError: width and heads do not fit, the state does not fit, or an unknown condition is given.
 
-    Source: "Scalable Diffusion Models with Transformers" (Peebles and Xie, 2023); "RoFormer: Enhanced Transformer with
-    Rotary Position Embedding" (Su et al., 2021).
+    Source: "Scalable Diffusion Models with Transformers" (Peebles and Xie, 2023); "RoFormer: Enhanced
+    Transformer with Rotary Position Embedding" (Su et al., 2021).
 
     Example:
         >>> network = Transformer(2, dimensions=1, patch=4, width=32, depth=1)
@@ -67,7 +67,9 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % (2 * heads):
-            raise UserError(f"a width of {width} is no multiple of twice its {heads} heads; change one of them")
+            raise UserError(
+                f"a width of {width} is no multiple of twice its {heads} heads; change one of them"
+            )
         self.channels, self.dimensions = channels, dimensions
         self.patch = (patch,) * dimensions if isinstance(patch, int) else tuple(patch)
         self.out_channels = out_channels or channels
@@ -124,6 +126,7 @@ class Block(nn.Module):
         mask: Tensor | None,
         rotation: Tensor,
     ) -> Tensor:
+        """Apply it to (B, N, width), told the vector (B, width) and the tokens (B, S, width)."""
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(vector).chunk(6, 1)
         h = self.attention(modulate(normalize(x), scale_a, shift_a), tokens, mask, rotation)
         x = (self.dropout(h) * gate_a[:, None]).add_(x)

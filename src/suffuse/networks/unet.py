@@ -1,12 +1,14 @@
 """A convolutional U-Net for 1, 2 and 3 spatial dimensions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suffuse.errors import UserError
 from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
@@ -14,40 +16,43 @@ from suffuse.networks.layers import (
     check_input,
     crop,
     head_count,
+    modulate,
     normalize,
     pad_to_multiple,
     zero,
 )
 
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-UPSAMPLE = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 LAYOUT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class UNet(nn.Module):
-    """A U-Net: convolutions at falling, then rising resolution, with connections across.
+    """A U-Net: residual blocks at falling, then at rising resolution, with connections across.
 
-    Each block is x + conv(silu(conv(norm(x) (1 + scale) + shift))), scale and shift linear in the embedding of noise
-    level and conditions; resolution is halved and doubled by convolutions of two pixels a side. What crosses over from
-    the falling to the rising side is added through a 1x1 convolution, which is a concatenation followed by one.
-    Any spatial size is taken: it is padded with zeros up to a multiple of 2^(levels - 1), and the result is cropped.
+    A block is x + conv(silu(conv(norm(x)) (1 + scale) + shift)), scale and shift linear in the embedding of
+    noise level and conditions; norm is over the channels of each place. Resolution is halved and doubled by
+    convolutions of two places a side. What crosses from the falling to the rising side is added through a 1x1
+    convolution, which is the same as a concatenation followed by one. Any spatial size is taken: it is padded
+    with zeros up to a multiple of 2^(levels - 1), and the result is cropped.
 
     Args:
         channels: of the state.
         dimensions: spatial axes, 1 to 3.
         width: channels at full resolution.
         multipliers: channels of each level over `width`, one entry a level.
-        blocks: residual blocks per level and side.
+        blocks: residual blocks per level and side; the deepest level has both sides' blocks.
         attention: levels with self-attention, counted from full resolution, or from the deepest as -1.
         conditions: what the network may be told, by name.
         out_channels: of the result; None = as many as the state has.
         dropout: rate inside the blocks, in [0, 1).
 
     Raises:
-        UserError: the state does not fit, or an unknown condition is given.
+        UserError: there is no such level or number of dimensions, the state does not fit, or an unknown
+            condition is given.
 
-    Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020); "Scalable Diffusion Models with Transformers"
-    (Peebles and Xie, 2023) for zero-initialised modulated blocks.
+    Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020); "Elucidating the Design Space of
+    Diffusion-Based Generative Models" (Karras et al., 2022).
 
     Example:
         >>> network = UNet(3, width=16, multipliers=(1, 2))
@@ -69,32 +74,35 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        count = len(multipliers)
+        if dimensions not in CONVOLUTION:
+            raise UserError(f"a U-Net of {dimensions} dimensions cannot be; 1, 2 and 3 can")
+        if not all(-count <= level < count for level in attention):
+            raise UserError(f"attention at levels {tuple(attention)}, but there are {count}; the first is 0")
         self.channels, self.dimensions = channels, dimensions
-        self.multiple = 2 ** (len(multipliers) - 1)
-        widths = [width * multiplier for multiplier in multipliers]
-        attended = {range(len(widths))[level] for level in attention}
+        self.multiple = 2 ** (count - 1)
         features = 4 * width
         self.level = LevelEmbedding(features)
         self.conditioner = Conditioner(conditions, features)
         context = features if self.conditioner.has_tokens else 0
-        convolution, upsample = CONV[dimensions], UPSAMPLE[dimensions]
+        attended = {level % count for level in attention}
+        widths = [width * multiplier for multiplier in multipliers]
 
-        def stage(level: int, count: int) -> nn.ModuleList:
-            here = level in attended
-            return nn.ModuleList(
-                Block(widths[level], features, dimensions, dropout, here, context) for _ in range(count)
+        def stage(level: int, blocks: int) -> Stage:
+            return Stage(
+                Block(widths[level], features, dimensions, dropout, level in attended, context)
+                for _ in range(blocks)
             )
 
-        deepest = len(widths) - 1
-        self.stem = convolution(channels, width, 3, padding=1)
-        self.falling = nn.ModuleList(stage(level, blocks) for level in range(deepest))
-        self.deepest = stage(deepest, 2 * blocks)
-        self.rising = nn.ModuleList(stage(level, blocks) for level in range(deepest))
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairs)
-        self.up = nn.ModuleList(upsample(coarse, fine, 2, stride=2) for fine, coarse in pairs)
-        self.across = nn.ModuleList(convolution(fine, fine, 1) for fine, _ in pairs)
-        self.out = zero(convolution(width, out_channels or channels, 3, padding=1))
+        convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]
+        self.stem = convolution(channels, widths[0], 3, padding=1)
+        self.falling = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
+        self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.deepest = stage(count - 1, 2 * blocks)
+        self.up = nn.ModuleList(transposed(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.across = nn.ModuleList(convolution(fine, fine, 1) for fine in widths[:-1])
+        self.rising = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
+        self.out = zero(convolution(widths[0], out_channels or channels, 3, padding=1))
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition = None) -> Tensor:
         """Apply the network.
@@ -109,23 +117,31 @@ class UNet(nn.Module):
         """
         check_input(x, self.channels, self.dimensions)
         vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
-        told = F.silu(self.level(level, len(x)) + vector), tokens, mask
+        vector = F.silu(self.level(level, len(x)) + vector)
         h = pad_to_multiple(x, [self.multiple] * self.dimensions)
         h = self.stem(h.contiguous(memory_format=LAYOUT[self.dimensions]))
-        crossing = []
+        crossing: list[Tensor] = []
         for stage, down in zip(self.falling, self.down, strict=True):
-            for block in stage:
-                h = block(h, *told)
-            crossing.append(h)
-            h = down(h)
-        for block in self.deepest:
-            h = block(h, *told)
+            crossing.append(stage(h, vector, tokens, mask))
+            h = down(crossing[-1])
+        h = self.deepest(h, vector, tokens, mask)
         for stage, up, across in reversed(list(zip(self.rising, self.up, self.across, strict=True))):
-            h = up(h).add_(across(crossing.pop()))
-            for block in stage:
-                h = block(h, *told)
-        h = self.out(F.silu(normalize(h.movedim(1, -1)).movedim(-1, 1)))
-        return crop(h, x.shape[2:])
+            h = stage(up(h).add_(across(crossing.pop())), vector, tokens, mask)
+        return crop(self.out(F.silu(norm(h))), x.shape[2:])
+
+
+class Stage(nn.Module):
+    """The blocks of one level and side, one after the other."""
+
+    def __init__(self, blocks: Iterable["Block"]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Apply them to (B, C, *space), told the vector (B, features) and the tokens (B, S, features)."""
+        for block in self.blocks:
+            x = block(x, vector, tokens, mask)
+        return x
 
 
 class Block(nn.Module):
@@ -135,19 +151,32 @@ class Block(nn.Module):
         self, width: int, features: int, dimensions: int, dropout: float, attention: bool, context: int
     ) -> None:
         super().__init__()
-        convolution = CONV[dimensions]
-        self.shift = nn.Linear(features, width)
-        self.first = convolution(width, width, 3, padding=1, bias=False)
-        self.second = zero(convolution(width, width, 3, padding=1))
+        self.modulation = zero(nn.Linear(features, 2 * width))
+        self.first = CONVOLUTION[dimensions](width, width, 3, padding=1, bias=False)
+        self.second = zero(CONVOLUTION[dimensions](width, width, 3, padding=1))
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, head_count(width), context) if attention else None
 
     def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
-        # Last axis in view, not in memory: in channels-last memory this moves nothing.
-        h = self.first(normalize(x.movedim(1, -1)).movedim(-1, 1))
-        h = h.add_(self.shift(vector).view(*h.shape[:2], *(1,) * (h.dim() - 2)))
-        x = self.second(self.dropout(F.silu(h))).add_(x)
+        """Apply it to (B, C, *space), told the vector (B, features) and the tokens (B, S, features)."""
+        h = modulate(last(self.first(norm(x))), *self.modulation(vector).chunk(2, 1))
+        x = self.second(self.dropout(F.silu(first(h)))).add_(x)  # in place: on a CPU fresh memory costs more
         if self.attention is None:
             return x
-        sequence = normalize(x.movedim(1, -1)).flatten(1, -2)
-        return x + self.attention(sequence, tokens, mask).movedim(-1, 1).view_as(x)
+        sequence = normalize(last(x)).flatten(1, -2)
+        return first(self.attention(sequence, tokens, mask).view_as(last(x))).add_(x)
+
+
+def norm(x: Tensor) -> Tensor:
+    """Normalise each place of (B, C, *space) over its channels."""
+    return first(normalize(last(x)))
+
+
+def last(x: Tensor) -> Tensor:
+    """The channels of (B, C, *space) as the last axis: a view, contiguous in channels-last memory."""
+    return x.movedim(1, -1)
+
+
+def first(x: Tensor) -> Tensor:
+    """The channels of (B, *space, C) as the first axis of an item: the inverse of `last`."""
+    return x.movedim(-1, 1)

@@ -83,7 +83,7 @@ class Bridge(Process[Tensor]):
         rng = streams(rng, x_t)
         var = c**2
         if eta > 0:  # eta = 0 keeps to the mean even in the noisy first step
-            posterior = posterior.draw_component(rng.fold("component", float(t.max()), float(s.max())))
+            posterior = posterior.draw_component(rng.fold("component").at(t, s))
             assert isinstance(posterior, Normal)
             var = var if posterior.var is None else var + b**2 * posterior.var
         return moved + b * posterior.mean + var.sqrt() * rng.fold("reverse").brownian(x_t, t, s)

@@ -98,8 +98,7 @@ class Discrete(Process[Tensor]):
         del source
         t, s = as_time(t, x_t), as_time(s, x_t)
         probabilities = self.kernel(x_t, posterior, t, s, eta)
-        draw = sample_categorical(probabilities, streams(rng, x_t).fold("reverse", float(t.max()), float(s.max())))
-        return draw
+        return sample_categorical(probabilities, streams(rng, x_t).fold("reverse").at(t, s))
 
     def kernel(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time, eta: float = 1.0) -> Tensor:
         """Probabilities (B, ..., V or V + 1) of x_s, averaged over the posterior."""

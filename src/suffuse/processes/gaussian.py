@@ -54,11 +54,11 @@ class Gaussian(Process[Tensor]):
     def kernel(self, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
         r"""Coefficients (a, b, c) of the step :math:`x_s = a x_t + b x_0 + c \varepsilon`, shaped as the times."""
         alpha_t, sigma_t, alpha_s, sigma_s = *self._scales(t), *self._scales(s)
-        # 1 - SNR_t / SNR_s through expm1, which keeps its digits when t and s are close.
-        share = -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))
-        c_squared = eta**2 * sigma_s**2 * share.clamp(0, 1)
-        a = (sigma_s**2 - c_squared).clamp(min=0).sqrt() / sigma_t
-        return a, alpha_s - a * alpha_t, c_squared.sqrt()
+        # SNR_t / SNR_s and one minus it, each in the form that keeps its digits.
+        fall = self.schedule.log_snr(t) - self.schedule.log_snr(s)
+        kept, share = fall.exp().clamp(0, 1), -torch.expm1(fall).clamp(-1, 0)
+        a = sigma_s / sigma_t * (1 - eta**2 + eta**2 * kept).sqrt()
+        return a, alpha_s - a * alpha_t, eta * sigma_s * share.sqrt()
 
     def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.schedule.alpha(t), self.schedule.sigma(t)
@@ -106,7 +106,7 @@ class Gaussian(Process[Tensor]):
             return a * x_t + b * posterior.mean
         self.refuse_coupled("noise in the reverse step (eta > 0)")
         rng = streams(rng, x_t)
-        posterior = posterior.draw_component(rng.fold("component", float(t.max()), float(s.max())))
+        posterior = posterior.draw_component(rng.fold("component").at(t, s))
         assert isinstance(posterior, Normal)
         var = c**2 if posterior.var is None else c**2 + b**2 * posterior.var
         return a * x_t + b * posterior.mean + var.sqrt() * rng.fold("reverse").brownian(x_t, t, s)

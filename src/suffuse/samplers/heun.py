@@ -95,7 +95,8 @@ class Churn(Sampler):
         log_snr = process.schedule.log_snr(t)
         if self.low <= float(torch.exp(-log_snr / 2)) <= self.high:
             higher = process.schedule.inverse(log_snr - 2 * math.log1p(gamma)).clamp(max=1.0)
-            x_t = process.forward(x_t, t, higher, rng.fold("churn", float(t)))
+            rng = rng.fold("churn").at(t)  # for the step down too: the walk crosses the same times twice
+            x_t = process.forward(x_t, t, higher, rng)
             t = higher
         x_s, inner = self.inner.step(denoiser, x_t, t, s, condition, inner, rng)
         return x_s, (gamma, inner)

@@ -19,7 +19,7 @@ from suffuse.training.learner import Learner, Progress
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-SaveModel: TypeAlias = Callable[[Path, dict[str, Tensor]], None]
+SaveModel: TypeAlias = Callable[[Path, dict[str, Tensor], Progress], None]
 
 MODEL = "model"
 """Folder of a checkpoint with the model that it would be if training ended there."""
@@ -38,7 +38,7 @@ class Keeper:
         run: the run folder.
         learner: what is kept.
         config: the choices.
-        save_model: writes a model with these weights of the denoiser into a folder.
+        save_model: writes a model with these weights of the denoiser into a folder, told how far training is.
         accelerator: whose main process writes.
         warn: told in one line what the user must know.
     """
@@ -133,7 +133,7 @@ class Keeper:
     def _write(self, folder: Path) -> None:
         self._learner.write(folder)
         (folder / MODEL).mkdir()
-        self._save_model(folder / MODEL, self.weights())
+        self._save_model(folder / MODEL, self.weights(), self._learner.progress)
         seal(folder / MODEL)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 METRICS, CURVES = "metrics.jsonl", "loss.png"
 _QUIET = 10.0
 """Seconds between lines where there is no terminal."""
+_STILL = 30.0
+"""Seconds between drawings of the curves, since each takes about half of one."""
 
 
 class Log:
@@ -37,7 +40,8 @@ class Log:
     def __init__(self, run: Path, accelerator: "Accelerator", show: bool) -> None:
         self._run, self._accelerator = run, accelerator
         self._main = accelerator.is_main_process
-        self._show, self._spoke, self._complained = show and self._main, -math.inf, False
+        self._show, self._complained = show and self._main, False
+        self._spoke, self._drawn = -math.inf, time.monotonic()
         self._bar: Any = None
 
     def open(self, images: int) -> None:
@@ -59,7 +63,7 @@ class Log:
         if self._bar is not None:
             self._bar.stop()
         for tracker in self._accelerator.trackers:
-            tracker.finish()
+            self.attempt(tracker.finish)
 
     def cut(self, images: int) -> None:
         """Take back what ``metrics.jsonl`` says about more images than these."""
@@ -90,14 +94,15 @@ class Log:
         """A line of ``metrics.jsonl``, and its numbers to TensorBoard."""
         if not self._main:
             return
-        line = json.dumps({"event": event, **values}, allow_nan=False)
+        line = json.dumps({"event": event, **_finite(values)}, allow_nan=False)
         self.attempt(lambda: _append(self._run / METRICS, line))
         numbers = {f"{event}/{name}": v for name, v in values.items() if isinstance(v, int | float)}
         self.attempt(lambda: self._accelerator.log(numbers, step=values["images"]))
 
-    def curves(self) -> None:
-        """Draw ``loss.png``."""
-        if self._main:
+    def curves(self, last: bool = False) -> None:
+        """Draw ``loss.png``, if it is the last time or half a minute has passed since."""
+        if self._main and (last or time.monotonic() - self._drawn > _STILL):
+            self._drawn = time.monotonic()
             self.attempt(lambda: draw_curves(read_metrics(self._run), self._run / CURVES))
 
     def attempt(self, write: Callable[[], object]) -> None:
@@ -119,7 +124,16 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """
     path = run / METRICS
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _finite(value: Any) -> Any:
+    """The same with null, which is JSON, for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_picture(picture: "Image", path: Path) -> None:
@@ -141,8 +155,14 @@ def short(seconds: float) -> str:
 
 
 def _append(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """Add a line, or nothing where there is no room for the whole of it."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError:
+        os.truncate(path, size)
+        raise
 
 
 def _cut(path: Path, images: int) -> None:
@@ -166,10 +186,11 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4))
     left, middle, right = figure.subplots(1, 3)
-    training = [line for line in lines if line["event"] == "train"]
-    measured = [line for line in lines if line["event"] == "held_out"]
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.13, top=0.92, wspace=0.25)
+    training = [line for line in lines if line["event"] == "train" and line["loss"] is not None]
+    measured = [line for line in lines if line["event"] == "held_out" and line["loss"] is not None]
     left.plot([n["images"] for n in training], [n["loss"] for n in training], lw=0.8, label="training")
     left.plot(
         [n["images"] for n in measured], [n["loss"] for n in measured], "o-", ms=4, label="held out, averaged weights"

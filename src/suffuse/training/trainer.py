@@ -193,7 +193,7 @@ class _Training:
                 self.learner.step(self.feed.get(self.progress.steps), self.rate)
             if number := self._meet(begun, signals):
                 self._interrupt(number)
-        self.log.curves()
+        self.log.curves(last=True)
         self.keeper.save()
         return self._end(reason)
 

@@ -46,10 +46,10 @@ def digits(out: Path, minutes: float | None = None) -> None:
     images = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     recipe = Recipe(
         data=DataSection(size=8, channels=1, condition=("label",)),
-        network=NetworkSection(width=32, multipliers=(1, 2), blocks=1, network_dropout=0.1),
+        network=NetworkSection(width=64, multipliers=(1, 2), blocks=1, network_dropout=0.1),
         objective=ObjectiveSection(time_mean=-0.6),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=30),
-        training=TrainingConfig(batch=128, learning_rate=2e-3, minutes=minutes or 1.4),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
+        training=TrainingConfig(learning_rate=3e-3, precision="bf16", held_out=0.03, minutes=minutes or 1.4),
     )
     show(out, images, labels, recipe, judge_epochs=40)
 
@@ -62,9 +62,9 @@ def mnist(out: Path, minutes: float | None = None) -> None:
     images, labels = table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
-        network=NetworkSection(width=32, network_dropout=0.1),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=30),
-        training=TrainingConfig(batch=64, learning_rate=1e-3, minutes=minutes or 8.0),
+        network=NetworkSection(width=64, multipliers=(1, 2, 2), blocks=1),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
+        training=TrainingConfig(batch=64, learning_rate=2e-3, precision="bf16", minutes=minutes or 8.0),
     )
     show(out, images, labels, recipe, judge_epochs=8)
 
@@ -135,7 +135,8 @@ def walk(model: Model, columns: int = 10) -> Image.Image:
     process = model.denoiser.process
     assert isinstance(process, Gaussian)
     steps = model.recipe.sampling.sampling_steps
-    kept = {round(i * (steps - 1) / (columns - 1)) for i in range(columns)}
+    first = steps // 4  # before, there is nothing but noise to see
+    kept = {first + round(i * (steps - 1 - first) / (columns - 1)) for i in range(columns)}
     frames: list[list[Image.Image]] = []
 
     def keep(number: int, t: Tensor, x: State) -> None:
@@ -145,4 +146,8 @@ def walk(model: Model, columns: int = 10) -> Image.Image:
             frames.append(model.codec.decode(x / (alpha_t**2 + sigma_t**2).sqrt()))
 
     model.generate(10, condition=[str(i) for i in range(10)], callback=keep)
-    return sheet([frame[row] for row in range(10) for frame in frames], columns=len(frames), scale=4)
+    return sheet(
+        [frame[row] for row in range(10) for frame in frames],
+        columns=len(frames),
+        scale=max(1, 56 // frames[0][0].width),
+    )
