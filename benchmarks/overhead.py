@@ -12,6 +12,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -30,7 +31,15 @@ def suffuse(shape: tuple[int, ...]) -> Walk:
     return lambda: sf.sample(denoiser, sampler, x1, sf.grids.karras(process.schedule, STEPS))
 
 
+@cache
+def _declare_torchvision() -> None:
+    """Let k-diffusion's torchvision, whose operators have no CPU build, import: they are declared, and never called."""
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor")
+
+
 def k_diffusion(shape: tuple[int, ...]) -> Walk:
+    _declare_torchvision()
     from k_diffusion import sampling
 
     answer, x1 = torch.randn(shape), torch.randn(shape) * 80
@@ -92,7 +101,7 @@ def measure(shape: tuple[int, ...]) -> dict[str, list[float]]:
     for name, make in CONTESTANTS.items():
         try:
             walks[name] = make(shape)
-        except ImportError as missing:
+        except (ImportError, RuntimeError) as missing:
             print(f"left out: {name} ({missing})")
     times: dict[str, list[float]] = {name: [] for name in walks}
     for round_ in range(ROUNDS + 2):

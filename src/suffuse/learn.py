@@ -15,7 +15,8 @@ from suffuse.data.base import Source
 from suffuse.data.loader import Batches, mirror, split
 from suffuse.data.report import Report, scan
 from suffuse.data.sources import open_source
-from suffuse.model import Model, Origin, load
+from suffuse.errors import UserError
+from suffuse.model import Model, Origin, load, saved_recipe
 from suffuse.pictures import sheet
 from suffuse.progress import Progress
 from suffuse.recipes.build import build_objective
@@ -56,6 +57,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
     data = TrainingData(batches, recipe)
     model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
+    check_same(run, recipe)
     run.mkdir(parents=True, exist_ok=True)
     report.to_json(run / REPORT)
     fit(
@@ -70,6 +72,23 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         sample_grid=lambda: sheet(preview(model, shown)),
     )
     return load(run)
+
+
+def check_same(run: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a run under another recipe; what only concerns sampling may change.
+
+    Raises:
+        UserError: names the choices that differ. (Those about training are compared by the trainer.)
+    """
+    before = saved_recipe(run)
+    if before is None:
+        return
+    differ = []
+    for section in ("data", "network", "process", "objective"):
+        old, new = (vars(getattr(whole, section)) for whole in (before, recipe))
+        differ += [f"{name} {old[name]} became {new[name]}" for name in old if old[name] != new[name]]
+    if differ:
+        raise UserError(f"{run} was started with another recipe: {', '.join(differ)}; give the old one, or a new --out")
 
 
 def completed(recipe: Recipe, report: Report) -> Recipe:

@@ -277,13 +277,24 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() or (path / "checkpoints").is_dir()
 
 
+def saved_recipe(run: Path) -> Recipe | None:
+    """The recipe of a run that has been started, or None."""
+    configs = _checkpoints(run)
+    return Recipe.model_validate(json.loads(configs[-1].read_text(encoding="utf-8"))["recipe"]) if configs else None
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Configurations of the models in a run's checkpoints, the newest last."""
+    return sorted((run / "checkpoints").glob(f"[0-9]*/model/{CONFIG}"))
+
+
 def _model_folder(path: Path) -> Path:
     """The folder itself, or the newest checkpoint's model in it."""
     if (path / CONFIG).is_file():
         return path
     if not path.is_dir():
         raise UserError(f"there is no folder {path}; give the run folder of a trained model")
-    checkpoints = sorted((path / "checkpoints").glob(f"[0-9]*/model/{CONFIG}"))
+    checkpoints = _checkpoints(path)
     if not checkpoints:
         raise UserError(f"there is no trained model in {path}; train one with: suffuse train SOURCE --out {path}")
     return checkpoints[-1].parent

@@ -1,6 +1,7 @@
 """The laws of the algebra over its registries, against distributions whose answer is known in closed form."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_time_laws_draw_from_their_density(name):
     for law in (grids.Uniform(), grids.LogNormal(schedule(name)), grids.LogitNormal(0.3, 0.8)):
         edges = law.quantile(torch.linspace(0.001, 0.999, 500, dtype=F64))
         assert (edges.diff() > 0).all()
-        fine = torch.stack([torch.linspace(a, b, 65, dtype=F64) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        fine = torch.stack([torch.linspace(a, b, 65, dtype=F64) for a, b in pairwise(edges)])
         mass = torch.trapezoid(law.density(fine), fine)
         assert (mass / (0.998 / 499) - 1).abs().max() < 0.02
 
@@ -158,9 +159,9 @@ def test_low_discrepancy_covers_every_batch_evenly():
 def test_a_finer_grid_refines_the_same_brownian_path():
     like, rng = torch.empty(5000, 2, dtype=F64), Streams.of(0, range(5000))
     cuts = [1.0, 0.83, 0.5, 0.2, 0.125, 0.0]
-    pieces = [rng.brownian(like, t, s) * math.sqrt(t - s) for t, s in zip(cuts, cuts[1:], strict=False)]
+    pieces = [rng.brownian(like, t, s) * math.sqrt(t - s) for t, s in pairwise(cuts)]
     assert torch.allclose(sum(pieces), rng.brownian(like, 1.0, 0.0), atol=1e-12)
-    for piece, (t, s) in zip(pieces, zip(cuts, cuts[1:], strict=False), strict=True):
+    for piece, (t, s) in zip(pieces, pairwise(cuts), strict=True):
         assert stats.kstest((piece / math.sqrt(t - s)).flatten().numpy(), "norm").pvalue > 1e-4
     assert abs(float((pieces[1] * pieces[2]).mean())) * 100 < 4 * 0.6
 
@@ -226,8 +227,15 @@ def test_one_discrete_step_is_exact(name, eta):
         assert counts[expected == 0].sum() == 0
         used = expected > 0
         assert stats.chisquare(counts[used].numpy(), (expected[used] * N).numpy()).pvalue > 1e-4
-        up = process.forward(process.corrupt(law.sample(N, 4), s, 5), s, t, 6).flatten().bincount(minlength=len(expected))
-        assert stats.chi2_contingency([c.tolist() for c in (up + 1, x_t.flatten().bincount(minlength=len(up)) + 1)])[1] > 1e-4
+        up = (
+            process.forward(process.corrupt(law.sample(N, 4), s, 5), s, t, 6)
+            .flatten()
+            .bincount(minlength=len(expected))
+        )
+        assert (
+            stats.chi2_contingency([c.tolist() for c in (up + 1, x_t.flatten().bincount(minlength=len(up)) + 1)])[1]
+            > 1e-4
+        )
 
 
 def test_masked_kernel_is_the_literatures_closed_form():
@@ -261,7 +269,10 @@ def test_a_product_is_its_parts():
     x1["x"] = law.parts["x"].marginal(parts["x"], 1.0).sample(N, 2)
     x0 = sf.sample(denoiser, sf.samplers.Ancestral(1.0), x1, grids.uniform(3), rng=3)
     assert same_law(x0["x"], law.sample(N, 4)["x"]) > 1e-4
-    assert stats.chisquare(x0["k"].flatten().bincount(minlength=3).numpy(), numbers(0.5, 0.3, 0.2).numpy() * N).pvalue > 1e-4
+    assert (
+        stats.chisquare(x0["k"].flatten().bincount(minlength=3).numpy(), numbers(0.5, 0.3, 0.2).numpy() * N).pvalue
+        > 1e-4
+    )
 
 
 # 5. Parameterizations and objectives
@@ -295,7 +306,12 @@ def test_targets_are_what_the_field_means_by_them():
     x0, noise, t = torch.randn(8, 3, dtype=F64), torch.randn(8, 3, dtype=F64), torch.linspace(0.1, 0.9, 8, dtype=F64)
     alpha, sigma = process.coordinates(t, x0)
     x_t = process.corrupt(x0, t, source=noise)
-    for name, target in {"epsilon": noise, "velocity": alpha * noise - sigma * x0, "flow": noise - x0, "data": x0}.items():
+    for name, target in {
+        "epsilon": noise,
+        "velocity": alpha * noise - sigma * x0,
+        "flow": noise - x0,
+        "data": x0,
+    }.items():
         assert torch.allclose(PARAMETERIZATIONS[name](1.0).posterior(target, x_t, t, process).mean, x0, atol=1e-9), name
 
 
@@ -317,7 +333,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(sf.UserError, match="coupled=True"):
         Objective(coupling=Assignment())(sf.Denoiser.from_function(flow, zero), torch.zeros(2, 1))
     with pytest.raises(sf.UserError, match="Gaussian processes only"):
-        Objective(weight=WEIGHTS["edm"]())(sf.Denoiser.from_function(bridge, zero), torch.zeros(2, 1), source=torch.zeros(2, 1))
+        Objective(weight=WEIGHTS["edm"]())(
+            sf.Denoiser.from_function(bridge, zero), torch.zeros(2, 1), source=torch.zeros(2, 1)
+        )
 
 
 def test_a_coupled_model_refuses_noise():
@@ -336,7 +354,7 @@ def test_a_coupled_model_refuses_noise():
 
 @pytest.mark.parametrize("name", [name for name in WEIGHTS if name != "learned"])
 def test_the_minimiser_is_the_empirical_posterior_mean(name):
-    """On two points the weighted squared error has its minimum at the closed-form posterior mean, whatever the weight."""
+    """On two points every weighted error has its minimum at the closed-form posterior mean."""
     process = sf.Gaussian(schedule("vp"))
     points = torch.tensor([[-1.0], [1.0]], dtype=F64)
     law = sf.exact.GaussianMixture(points, numbers(1e-4, 1e-4))
@@ -415,7 +433,7 @@ def truth(process, denoiser, x, start, stop, n=1500):
         return (y - denoiser(y * size, t).mean) / tau
 
     y = x / place(times[0])[0]
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         (_, tau_t), (_, tau_s) = place(t), place(s)
         middle = process.schedule.inverse(-2 * ((tau_t + tau_s) / 2 / (1 - (tau_t + tau_s) / 2)).log()).squeeze()
         h = tau_s - tau_t
@@ -439,7 +457,7 @@ def problem(request):
 def walk_with_history(denoiser, sampler, x, times, exact):
     """A walk whose first steps are taken from exact points, so that a multistep method starts at its own order."""
     state = sampler.init(denoiser, x, times)
-    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (t, s) in enumerate(pairwise(times)):
         x_s, state = sampler.step(denoiser, x, t, s, None, state, None)
         x = exact[i] if i < len(exact) else x_s
     return x
@@ -457,7 +475,7 @@ def test_the_order_is_the_declared_one(name, problem):
                 start = exact[-1] if exact else x
                 exact.append(truth(process, denoiser, start, float(times[i]), float(times[i + 1]), 40))
             errors.append(float((walk_with_history(denoiser, make(), x, times, exact) - end).norm()))
-    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     if schedule_name != "tabulated":
         assert sum(slopes) / 3 == pytest.approx(make().order, abs=0.3), (slopes, errors)
     else:
@@ -507,7 +525,9 @@ def test_times_of_any_prefix_shape_are_the_same_step():
         if eta == 0:
             assert torch.allclose(whole, process.reverse(x, denoiser(x, t), t, s, rng, eta), atol=1e-12)
         posterior = sf.Normal(denoiser(x, 0.7).mean)
-        assert torch.allclose(process.reverse(x, posterior, 0.7, 0.2, rng, eta), process.reverse(x, posterior, t, s, rng, eta))
+        assert torch.allclose(
+            process.reverse(x, posterior, 0.7, 0.2, rng, eta), process.reverse(x, posterior, t, s, rng, eta)
+        )
     grid = t[:, None].expand(4, 2)
     assert torch.allclose(process.corrupt(x, 0.7, rng), process.corrupt(x, grid, rng))
 
@@ -536,4 +556,6 @@ def test_classifier_free_guidance_is_the_tilted_score():
     assert torch.allclose(mixed[:25], denoiser(x, each, condition).mean[:25])
     assert not torch.allclose(mixed[25:], denoiser(x, each, condition).mean[25:])
     auto = sf.guidance.Guided(denoiser, law.component(0).denoiser(process), 2.0)
-    assert torch.allclose(auto(x, 0.4).mean, 2 * denoiser(x, 0.4).mean - law.component(0).denoiser(process)(x, 0.4).mean)
+    assert torch.allclose(
+        auto(x, 0.4).mean, 2 * denoiser(x, 0.4).mean - law.component(0).denoiser(process)(x, 0.4).mean
+    )

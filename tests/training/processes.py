@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ring
 import torch
+from accelerate import PartialState
 
 from suffuse.errors import UserError
 from suffuse.objectives import Sinkhorn
@@ -36,6 +37,7 @@ def main(folder: Path) -> None:
         ring.run(folder / "faulty", batch=16, steps=40, data=Faulty(), **RARE)
     except UserError as error:
         print(error, flush=True)
+    print(PartialState().num_processes, "processes", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str, str
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", f"--main_process_port={port}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     said = []
     for words, folder in ([], one), (launch, two):
         command = [sys.executable, *words, str(HERE / "processes.py"), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
+        assert f"{1 + bool(words)} processes" in done.stdout
         said.append(done.stdout + done.stderr)
     return one, two, *said
 

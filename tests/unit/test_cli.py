@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,12 @@ TINY = ["--size", "8", "--width", "8", "--multipliers", "1", "1", "--blocks", "1
 def suffuse(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "suffuse", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
 
 
 def model_bytes(run: Path) -> bytes:
@@ -54,17 +62,19 @@ def test_a_run_leaves_everything_a_user_looks_for(trained):
         assert (trained / name).stat().st_size > 0, name
     assert sf.load(trained).origin.images == 4 * 8
     assert json.loads((trained / "data-report.json").read_text())["kept"] == 24
-    assert Image.open(trained / "samples.png").size[0] > 64
+    assert opened(trained / "samples.png").size[0] > 64
 
 
 def test_generate_writes_pictures_that_name_their_seed(trained, tmp_path):
-    done = suffuse("generate", trained, "-n", "3", "--condition", "dog", "--steps", "2", "--seed", "7", "--out", tmp_path)
+    done = suffuse(
+        "generate", trained, "-n", "3", "--condition", "dog", "--steps", "2", "--seed", "7", "--out", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert {file.name for file in tmp_path.iterdir()} == {"000007.png", "000008.png", "000009.png", "sheet.png"}
-    made = made_by(Image.open(tmp_path / "000008.png"))
+    made = made_by(opened(tmp_path / "000008.png"))
     assert (made["seed"], made["steps"], made["condition"]) == (8, 2, {"label": "dog"})
     (image,) = sf.load(trained).generate(1, condition="dog", steps=2, seed=8)
-    assert image.tobytes() == Image.open(tmp_path / "000008.png").tobytes()
+    assert image.tobytes() == opened(tmp_path / "000008.png").tobytes()
 
 
 def test_info_of_a_run_and_of_a_source(trained, pictures, capsys):
@@ -114,8 +124,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(mistake, pictures, trained, tmp_p
     said = capsys.readouterr().err.strip()
     assert said.startswith("suffuse: ")
     assert len(said.splitlines()) == 1
-    import re
-
     assert re.search(expected, said), said
 
 
@@ -127,8 +135,6 @@ def test_a_mistake_in_a_process_has_no_traceback():
 
 
 def test_damage_in_the_data_is_reported_and_the_rest_trains(pictures, tmp_path):
-    import shutil
-
     folder = tmp_path / "mixed"
     shutil.copytree(pictures, folder)
     whole = (folder / "cat" / "0.png").read_bytes()

@@ -31,15 +31,15 @@ def test_kinds_of_conditions_are_plain_data():
 
 
 def test_the_features_of_a_level_resolve_log_snrs_and_mask_rates():
-    """A linear map of them fits two waves over the rates and ten over the log-SNRs, and holds in between."""
+    """A linear map of them fits two waves over the rates and five over the log-SNRs, and holds in between."""
     embedding = LevelEmbedding(8).double()
-    for low, high, waves in ((0.0, 1.0, 2), (-20.0, 20.0, 10)):
+    for low, high, waves in ((0.0, 1.0, 2), (-20.0, 20.0, 5)):
         levels = torch.linspace(low, high, 401, dtype=torch.float64)
         features = embedding.features(levels)
         truth = torch.sin(2 * math.pi * waves * (levels - low) / (high - low))
-        weights = torch.linalg.lstsq(features[::2], truth[::2, None], rcond=1e-4, driver="gelsd").solution
-        assert weights.norm() < 10
-        assert (features @ weights - truth[:, None]).abs().max() < 0.02
+        weights = torch.linalg.lstsq(features[::2], truth[::2, None], rcond=1e-3, driver="gelsd").solution
+        assert weights.norm() < 2
+        assert (features @ weights - truth[:, None]).abs().max() < 2e-3
 
 
 def test_normalize_and_modulate_are_their_formulas():
@@ -71,9 +71,7 @@ def test_attention_knows_relative_positions_and_no_others(space: tuple[int, ...]
     torch.nn.init.normal_(attention.out.weight, std=0.2)
     x = torch.randn(2, 12, 32)
     out = attention(x, rotation=rotary(space, 16, x))
-    torch.testing.assert_close(
-        attention(x, rotation=rotary(space, 16, x, start=5)), out, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(attention(x, rotation=rotary(space, 16, x, start=5)), out, atol=1e-5, rtol=1e-5)
     order = torch.randperm(12)
     torch.testing.assert_close(attention(x[:, order]), attention(x)[:, order], atol=1e-5, rtol=1e-5)
     assert (attention(x[:, order], rotation=rotary(space, 16, x)) - out[:, order]).abs().max() > 1e-2
@@ -91,9 +89,7 @@ def test_rotary_turns_each_axis_by_its_own_angles():
     torch.testing.assert_close(
         torch.view_as_complex(turned.view(12, 4, 2)).abs(), torch.view_as_complex(x.view(12, 4, 2)).abs()
     )
-    assert (
-        rotary((2, 2, 2), 4, torch.zeros(1))[..., 0].eq(1).all()
-    )  # two pairs cannot be dealt out to three axes
+    assert rotary((2, 2, 2), 4, torch.zeros(1))[..., 0].eq(1).all()  # two pairs cannot be dealt out to three axes
 
 
 @pytest.mark.parametrize(("space", "patch"), [((6,), (3,)), ((4, 6), (2, 3)), ((4, 2, 6), (2, 1, 3))])
@@ -182,10 +178,13 @@ def test_dropout_acts_in_training_alone():
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs a compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
-@pytest.mark.parametrize("network", [
-    UNet(1, width=8, multipliers=(1,), blocks=1, attention=()),
-    Transformer(1, width=8, depth=1, heads=1),
-])
+@pytest.mark.parametrize(
+    "network",
+    [
+        UNet(1, width=8, multipliers=(1,), blocks=1, attention=()),
+        Transformer(1, width=8, depth=1, heads=1),
+    ],
+)
 def test_compiled_code_computes_the_same(network: torch.nn.Module):
     torch.manual_seed(0)
     for parameter in network.parameters():

@@ -67,9 +67,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % (2 * heads):
-            raise UserError(
-                f"a width of {width} is no multiple of twice its {heads} heads; change one of them"
-            )
+            raise UserError(f"a width of {width} is no multiple of twice its {heads} heads; change one of them")
         self.channels, self.dimensions = channels, dimensions
         self.patch = (patch,) * dimensions if isinstance(patch, int) else tuple(patch)
         self.out_channels = out_channels or channels

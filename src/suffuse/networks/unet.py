@@ -90,8 +90,7 @@ class UNet(nn.Module):
 
         def stage(level: int, blocks: int) -> Stage:
             return Stage(
-                Block(widths[level], features, dimensions, dropout, level in attended, context)
-                for _ in range(blocks)
+                Block(widths[level], features, dimensions, dropout, level in attended, context) for _ in range(blocks)
             )
 
         convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]

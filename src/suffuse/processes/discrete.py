@@ -103,7 +103,7 @@ class Discrete(Process[Tensor]):
     def kernel(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time, eta: float = 1.0) -> Tensor:
         """Probabilities (B, ..., V or V + 1) of x_s, averaged over the posterior."""
         t, s = (expand(as_time(v, x_t), x_t, trailing=1) for v in (t, s))
-        alpha_t, alpha_s, pi = 1 - t, 1 - s, self.pi.to(x_t.device)
+        alpha_t, alpha_s, pi = _alpha(t), _alpha(s), self.pi.to(x_t.device)
         here = torch.nn.functional.one_hot(x_t, len(pi)).double()
         p = self._over_states(posterior.mean.double())
         w = (1 - alpha_s) / (1 - alpha_t)
@@ -149,17 +149,22 @@ class Discrete(Process[Tensor]):
 
         Source: "A Continuous Time Framework for Discrete Denoising Models" (Campbell et al., 2022).
         """
-        t = expand(as_time(t, x_t), x_t, trailing=1)
+        alpha_t = _alpha(expand(as_time(t, x_t), x_t, trailing=1))
         here = torch.nn.functional.one_hot(x_t, len(self.pi)).double()
         truth = torch.nn.functional.one_hot(x0, len(self.pi)).double()
         # Rates times alpha_t, which stays finite; the factor goes back in at the end.
-        q, p = (self._rates(v, here, x_t, 1 - t) for v in (truth, self._over_states(posterior.mean.double())))
+        q, p = (self._rates(v, here, x_t, alpha_t) for v in (truth, self._over_states(posterior.mean.double())))
         tiny = torch.finfo(torch.float64).tiny
         divergence = torch.where(q > 0, q * (q.clamp(min=tiny) / p.clamp(min=tiny)).log(), 0) - q + p
-        return (divergence * (1 - here)).sum(-1) / (1 - t).squeeze(-1).clamp(min=tiny)
+        return (divergence * (1 - here)).sum(-1) / alpha_t.squeeze(-1)
 
     def _rates(self, p: Tensor, here: Tensor, x_t: Tensor, alpha_t: Tensor) -> Tensor:
         """Jump rates out of x_t towards each value, times alpha_t."""
         pi = self.pi.to(p.device)
         r = self._ratio(p, here, x_t, alpha_t)
         return pi[x_t][..., None] * (alpha_t * r + (1 - alpha_t) * pi * r.sum(-1, keepdim=True))
+
+
+def _alpha(t: Tensor) -> Tensor:
+    """1 - t, but never quite 0: a token that is given, in a state at t = 1 that cannot be, is then carried over."""
+    return (1 - t).clamp(min=1e-200)

@@ -4,9 +4,13 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_SAME = 2.0
+"""Seconds within which two signals are one."""
 
 
 class Interrupted(SystemExit):
@@ -17,13 +21,15 @@ class Interrupted(SystemExit):
 
 
 class Signals:
-    """While this is entered, the first SIGINT or SIGTERM is noted in ``number``; a second one acts as ever.
+    """While this is entered, the first SIGINT or SIGTERM is noted in ``number``; a later one acts as ever.
 
+    One that follows within two seconds is taken for the same: launchers pass on what the terminal has sent as well.
     Signals are the main thread's: in another thread nothing is changed.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -32,8 +38,11 @@ class Signals:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        self._restore()
+        if not self.number:
+            self.number, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > _SAME:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

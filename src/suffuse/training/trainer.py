@@ -119,7 +119,8 @@ def _accelerator(run: Path) -> "Accelerator":
     from accelerate.utils import DistributedDataParallelKwargs
 
     return Accelerator(
-        cpu=torch.backends.mps.is_available(),  # which has no float64, and random numbers need it
+        # Also on a Mac, whose GPU has no float64, which random numbers need; and said so that torchrun needs no more.
+        cpu=not torch.cuda.is_available(),
         mixed_precision="no",
         log_with="tensorboard" if find_spec("tensorboard") else None,
         project_dir=run,
