@@ -1,26 +1,26 @@
-"""Speed and memory of the training step: Suffuse's networks beside those of diffusers, k-diffusion and azula, in one run.
+"""Speed and memory of the training step, beside the networks of diffusers, k-diffusion and azula, in one run.
 
     python benchmarks/training.py [--device cuda] [--rounds 7] [--no-compile]
 
 All train on the same 32 pictures of 32x32x3 with a plain loop: autocast where bfloat16, squared error, backward,
-fused AdamW. Networks differ in size and design, so they are compared in GFLOP/s of the step, at a comparable number of
-FLOPs per picture; each is given its own best memory format. Rounds are interleaved, and the table gives medians. FLOPs
-are torch's count, to which attention is added, 12 N M d per head and layer, as the counter misses it on a CPU. Memory
-is the growth of the process over the training steps, each network in a process of its own. A peer that cannot be
-imported is left out, and said so (pip install -e '.[bench]').
+fused AdamW. The networks differ in size and design, so they are compared in GFLOP/s of the step, at a comparable
+number of FLOPs per picture; each peer has the memory format that suits it best. Rounds are interleaved, and the
+table gives medians. FLOPs are torch's count in float32; attention, which the counter misses on a CPU, is added
+by hand: 12 N M d per head and layer. Memory is the growth of a process from just before the network is built,
+each network in a process of its own. A peer that cannot be imported is left out, and said so
+(pip install -e '.[bench]').
 """
 
 import argparse
 import dataclasses
 import logging
-import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,6 @@ def diffusers_unet() -> tuple[nn.Module, Call]:
 
 
 def k_diffusion_unet() -> tuple[nn.Module, Call]:
-    name_torchvision_operators()
     from k_diffusion.models import ImageDenoiserModelV1
 
     network = ImageDenoiserModelV1(3, 128, [2, 2, 2], [32, 64, 128], [False, False, True])
@@ -123,9 +122,11 @@ NETWORKS = UNETS | TRANSFORMERS
 
 
 def name_torchvision_operators() -> None:
-    """Let torchvision be imported where its compiled part does not fit a CPU build of torch, as k-diffusion wants it."""
+    """Let torchvision, which peers import, load where its compiled part does not fit a CPU build of torch."""
     try:
         import torchvision  # noqa: F401
+    except ImportError:
+        return
     except RuntimeError:
         for name in ("nms", "qnms"):
             library = torch.library.Library("torchvision", "FRAGMENT")
@@ -183,7 +184,7 @@ class Contestant:
 
 
 def flops(name: str) -> float:
-    """FLOPs of one training step per picture, counted in float32 on a CPU, where attention is added by hand."""
+    """FLOPs of one training step per picture."""
 
     def attention(query: tuple, key: tuple, *_: object, **__: object) -> int:
         return 4 * query[0] * query[1] * query[2] * key[2] * query[3]
@@ -230,23 +231,24 @@ def peak(device: str, dtype: torch.dtype) -> tuple[float, float]:
     return max(convolutions), max(products)
 
 
-def resident() -> float:
-    """MiB of memory this process holds."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+def resident(entry: str) -> float:
+    """MiB of memory this process holds (VmRSS) or has held at most (VmHWM)."""
+    # Not `getrusage`: its peak is handed down by the process that started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 2**10
 
 
 def grown(name: str, device: str, half: bool, last: bool) -> float:
-    """MiB that the process, or the GPU's memory, has grown at most over building the network and three steps."""
+    """MiB of GPU memory, or that the process has grown at most, over building the network and three steps."""
     NETWORKS[name]()  # all is imported before the start
     torch.randn(256, 256) @ torch.randn(256, 256)
-    before = resident()
+    before = resident("VmRSS")
     contestant = Contestant(name, device, half, last)
     for _ in range(3):
         contestant.step()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before
+    return resident("VmHWM") - before
 
 
 def memory(contestant: Contestant) -> float:
@@ -273,7 +275,7 @@ def race(family: dict[str, Callable], device: str, rounds: int) -> None:
     """Time a family of networks and print its table."""
     names = available(list(family))
     counts = {name: flops(name) for name in names}
-    print(f"\n| network | parameters | MFLOP | precision | layout | pictures/s | GFLOP/s | of peak | MiB |")
+    print("\n| network | parameters | MFLOP | precision | layout | pictures/s | GFLOP/s | of peak | MiB |")
     print("|---|--:|--:|---|---|--:|--:|--:|--:|")
     for half in (False, True):
         convolution, product = peak(device, torch.bfloat16 if half else torch.float32)
@@ -286,7 +288,9 @@ def race(family: dict[str, Callable], device: str, rounds: int) -> None:
         for _ in range(rounds):
             for contestant in contestants:
                 contestant.time(2)
-        best = {name: min((c for c in contestants if c.name == name), key=lambda c: c.median) for name in names}
+        best = {
+            name: min((c for c in contestants if c.name == name), key=lambda c: c.median) for name in names
+        }
         for name, winner in best.items():
             rate = counts[name] * BATCH / winner.median / 1e9
             layout = "own" if "Suffuse" in name else "last" if winner.last else "first"
@@ -328,6 +332,7 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", choices=("half", "last", []), help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    name_torchvision_operators()
     logging.disable(logging.WARNING)
     if args.memory:
         print(grown(args.memory, args.device, "half" in args.flags, "last" in args.flags))

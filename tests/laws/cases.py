@@ -41,7 +41,9 @@ WALKED = [name for name in SCHEDULE_CASES if name != "table of four"]
 # Laws of data. Overlapping components, so that no start lies on a ridge between two far ends.
 
 PLANE = GaussianMixture(
-    torch.tensor([[-1.2, 0.4], [1.0, -0.6]], dtype=F64), torch.tensor([[0.5, 0.3], [0.4, 0.6]], dtype=F64), numbers(2, 3)
+    torch.tensor([[-1.2, 0.4], [1.0, -0.6]], dtype=F64),
+    torch.tensor([[0.5, 0.3], [0.4, 0.6]], dtype=F64),
+    numbers(2, 3),
 )
 LINE = GaussianMixture(numbers(-0.9, 0.7)[:, None], numbers(0.5, 0.4), numbers(2, 3))
 ONE = GaussianMixture(numbers(0.8)[:, None], numbers(0.5))

@@ -19,19 +19,13 @@ KINDS = ["unet", "transformer"]
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("dimensions", [1, 2, 3])]
 
 
-def build(
-    kind: str, dimensions: int, conditions: Mapping = CONDITIONS, alive: bool = True, **options
-) -> nn.Module:
+def build(kind: str, dimensions: int, conditions: Mapping = CONDITIONS, alive: bool = True, **options) -> nn.Module:
     """A small network; `alive` gives random values to what starts at zero, so that no branch is silent."""
     torch.manual_seed(0)
     if kind == "unet":
-        network = UNet(
-            2, dimensions=dimensions, width=8, multipliers=(1, 2), conditions=conditions, **options
-        )
+        network = UNet(2, dimensions=dimensions, width=8, multipliers=(1, 2), conditions=conditions, **options)
     else:
-        network = Transformer(
-            2, dimensions=dimensions, width=24, depth=2, heads=2, conditions=conditions, **options
-        )
+        network = Transformer(2, dimensions=dimensions, width=24, depth=2, heads=2, conditions=conditions, **options)
     for parameter in network.parameters():
         if alive and not parameter.any():
             nn.init.normal_(parameter, std=0.2)
@@ -131,9 +125,7 @@ def test_an_absent_value_is_a_missing_name(kind: str, dimensions: int):
     for name in CONDITIONS:
         without = {other: value for other, value in told().items() if not other.startswith(name)}
         absent = told() | {name + PRESENT: torch.zeros(3, dtype=torch.bool)}
-        torch.testing.assert_close(
-            network(x, level, absent), network(x, level, without), atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(network(x, level, absent), network(x, level, without), atol=1e-5, rtol=1e-5)
     nothing = {name + PRESENT: torch.zeros(3, dtype=torch.bool) for name in CONDITIONS}
     torch.testing.assert_close(network(x, level, told() | nothing), network(x, level), atol=1e-5, rtol=1e-5)
 

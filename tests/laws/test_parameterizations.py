@@ -25,7 +25,9 @@ def noisy(process: sf.Gaussian) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     return x0, noise, process.corrupt(x0, T, source=noise)
 
 
-def target(form: Affine, x0: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+def target(
+    form: Affine, x0: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor, sigma: torch.Tensor
+) -> torch.Tensor:
     """What the network should say, as the papers define it."""
     s = form.sigma_data
     return {

@@ -83,20 +83,22 @@ def test_times_off_the_lattice():
     assert_law(x_s, case.truth(0.31))
 
 
-def affine(posterior_mean: Any) -> tuple[float, float]:
-    """(slope, value at 0) of a posterior mean that is affine in the state."""
-    zero, one = posterior_mean(numbers(0.0, 1.0)[:, None])[:, 0].tolist()
-    return one - zero, zero
-
-
 def final_variance(process: Any, mean: Any, eta: float, n: int, at_one: float) -> float:
     """Variance at t = 0 after n steps with the posterior's mean alone, by the recursion of an affine walk."""
-    variance, times = at_one, grids.uniform(n)
-    for t, s in pairwise(times):
-        a, b, c, *_ = (float(v) for v in process.kernel(t, s, eta))
-        slope, _ = affine(lambda x, t=t: mean(x, t))
-        variance = (a + b * slope) ** 2 * variance + c**2
+    times = grids.uniform(n)
+    a, b, c, *_ = process.kernel(times[:-1], times[1:], eta)
+    ends = torch.stack([mean(torch.full((n, 1), x, dtype=F64), times[:-1])[:, 0] for x in (0.0, 1.0)])
+    variance = at_one
+    for factor, noise in zip((a + b * (ends[1] - ends[0])).tolist(), c.tolist(), strict=True):
+        variance = factor**2 * variance + noise**2
     return variance
+
+
+def assert_first_order(errors: list[float]) -> None:
+    """Errors at doubled numbers of steps fall as 1/N or faster, ever closer to it."""
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert min(slopes) > 0.7, (slopes, errors)
+    assert slopes[-1] > 0.95, (slopes, errors)
 
 
 @pytest.mark.parametrize("name", ["cosine", "flow", "edm", "vp", "tabulated"])
@@ -106,23 +108,24 @@ def test_the_mean_alone_converges_for_gaussians(name, eta):
     denoiser = ONE.denoiser(process)
     start, end = (float(ONE.marginal(process, t).variances) for t in (1.0, 0.0))
     errors = [
-        abs(final_variance(process, lambda x, t: denoiser(x, t).mean, eta, n, start) - end) for n in (50, 100, 200, 400)
+        abs(final_variance(process, lambda x, t: denoiser(x, t).mean, eta, n, start) - end)
+        for n in (50, 100, 200, 400, 800, 1600)
     ]
-    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
-    assert min(slopes) > 0.85, (slopes, errors)
-    assert errors[-1] < 0.02 * end
+    assert_first_order(errors)
+    assert errors[-1] < 0.01 * end
 
 
-def test_the_mean_alone_converges_for_bridges():
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_the_mean_alone_converges_for_bridges(eta):
     """From one source, at which the walk of a bridge that is told of it starts: it ends with the data's variance."""
     process, denoiser = sf.Bridge(0.7), ONE.denoiser(sf.Bridge(0.7))
 
     def mean(x: Tensor, t: Tensor) -> Tensor:
         return denoiser(x, t, {"source": torch.full_like(x, 0.4)}).mean
 
-    for eta in (0.5, 1.0):
-        errors = [abs(final_variance(process, mean, eta, n, 0.0) - 0.25) for n in (50, 100, 200, 400)]
-        assert min(math.log2(a / b) for a, b in pairwise(errors)) > 0.85, (eta, errors)
+    # On an even grid the last steps, where t falls by shares, leave a logarithm: the error is log N / N.
+    steps = (100, 200, 400, 800, 1600)
+    assert_first_order([abs(final_variance(process, mean, eta, n, 0.0) - 0.25) / math.log(n) for n in steps])
 
 
 PAIR = Tokens(torch.tensor([[0.4, 0.05, 0.01], [0.02, 0.2, 0.03], [0.08, 0.01, 0.2]], dtype=F64))
@@ -232,6 +235,15 @@ def test_masked_bound_is_weighted_cross_entropy():
 
 
 @pytest.mark.parametrize("name", ["uniform", "marginal"])
+def test_the_bound_has_its_limit_at_pure_noise(name):
+    """Where x_t says nothing, the rates agree to first order in alpha: the integrand vanishes, and is not 0 / 0."""
+    process, x0, x_t = DISCRETE_CASES[name], torch.tensor([[0, 1, 2]]), torch.tensor([[2, 1, 0]])
+    posterior = sf.Categorical(numbers(0.2, 0.5, 0.3).log().expand(1, 3, 3))
+    for t in (1 - 1e-6, 1 - 2.0**-40, 1.0):
+        assert process.elbo(x0, x_t, posterior, t).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["uniform", "marginal"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_discrete_kernel_is_the_matrix_of_d3pm(name, eta):
     """Bayes' rule with V x V matrices, and at eta = 0 the closed form that keeps what it can."""
@@ -279,7 +291,9 @@ def test_prior_is_the_law_at_one(name):
         alpha, sigma = case.process.coordinates(1.0, like)
         assert_law(x1, GaussianMixture(torch.zeros(1, 2, dtype=F64), (alpha**2 + sigma**2).sqrt().reshape(1)))
     elif isinstance(x1, Mapping):
-        assert_law(x1, {"x": GaussianMixture(torch.zeros(1, 2, dtype=F64), numbers(1.0)), "kind": case.truth(1.0)["kind"]})
+        assert_law(
+            x1, {"x": GaussianMixture(torch.zeros(1, 2, dtype=F64), numbers(1.0)), "kind": case.truth(1.0)["kind"]}
+        )
     else:
         assert_law(x1, case.truth(1.0))
 
@@ -293,6 +307,7 @@ def items(value: Any, i: int) -> Any:
 
 def small(case: ProcessCase, dtype: torch.dtype) -> tuple[Any, Tensor | None, Any]:
     """(x_t, source, x_0) of five items of two elements each, in this precision."""
+
     def cast(leaf: Tensor) -> Tensor:
         leaf = leaf if leaf.is_floating_point() else torch.cat([leaf, leaf.flip(0)], 1)
         return leaf.to(dtype) if leaf.is_floating_point() else leaf
@@ -313,7 +328,9 @@ def test_times_of_every_shape_are_calls_per_item(name, dtype, shape):
     x_t, source, x0 = small(case, dtype)
     if case.law is TOKEN:  # two independent tokens
         case = ProcessCase(process, Tokens(TOKEN.table[:, None] * TOKEN.table), case.truth, case.etas)
-    t = {"()": torch.tensor(0.6), "(B,)": torch.linspace(0.4, 0.9, 5)}.get(shape, torch.linspace(0.4, 0.9, 10).reshape(5, 2))
+    t = {"()": torch.tensor(0.6), "(B,)": torch.linspace(0.4, 0.9, 5)}.get(
+        shape, torch.linspace(0.4, 0.9, 10).reshape(5, 2)
+    )
     s, rng = t / 3, Streams.of(10, range(5))
     t, s = t.to(dtype), s.to(dtype)
 

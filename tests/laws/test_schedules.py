@@ -48,7 +48,11 @@ def test_scales_are_the_formula_of_the_paper(name):
 @each_schedule
 def test_ends(name):
     schedule, ends = SCHEDULE_CASES[name], numbers(0.0, 1.0)
-    alpha, sigma, log_snr = schedule.alpha(ends).tolist(), schedule.sigma(ends).tolist(), schedule.log_snr(ends).tolist()
+    alpha, sigma, log_snr = (
+        schedule.alpha(ends).tolist(),
+        schedule.sigma(ends).tolist(),
+        schedule.log_snr(ends).tolist(),
+    )
     assert alpha[0] == 1
     if isinstance(schedule, schedules.EDM):
         assert sigma == pytest.approx([schedule.sigma_min, schedule.sigma_max], rel=1e-13)  # the stated floor

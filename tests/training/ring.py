@@ -99,9 +99,19 @@ def save_model(folder: Path, weights, progress) -> None:
     (folder / "config.json").write_text(json.dumps({"kind": "ring"}))
 
 
-def run(folder: Path, progress=False, dropout=0.0, coupling=None, dtype=torch.float32, data=None, width=32, **settings):
+def run(
+    folder: Path,
+    progress=False,
+    dropout=0.0,
+    coupling=None,
+    dtype=torch.float32,
+    data=None,
+    width=32,
+    made=None,
+    **settings,
+):
     """Train on the ring; gives the denoiser and the result."""
-    denoiser, objective = parts(dtype, dropout, coupling, width)
+    denoiser, objective = made or parts(dtype, dropout, coupling, width)
     config = TrainingConfig(**settings)
     result = train(
         denoiser,

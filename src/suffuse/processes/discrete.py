@@ -103,7 +103,8 @@ class Discrete(Process[Tensor]):
     def kernel(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time, eta: float = 1.0) -> Tensor:
         """Probabilities (B, ..., V or V + 1) of x_s, averaged over the posterior."""
         t, s = (expand(as_time(v, x_t), x_t, trailing=1) for v in (t, s))
-        alpha_t, alpha_s, pi = _alpha(t), _alpha(s), self.pi.to(x_t.device)
+        # Not quite 0 at t = 1: a token that is given there, as none can be, is then carried over.
+        alpha_t, alpha_s, pi = (1 - t).clamp(min=1e-200), 1 - s, self.pi.to(x_t.device)
         here = torch.nn.functional.one_hot(x_t, len(pi)).double()
         p = self._over_states(posterior.mean.double())
         w = (1 - alpha_s) / (1 - alpha_t)
@@ -149,7 +150,8 @@ class Discrete(Process[Tensor]):
 
         Source: "A Continuous Time Framework for Discrete Denoising Models" (Campbell et al., 2022).
         """
-        alpha_t = _alpha(expand(as_time(t, x_t), x_t, trailing=1))
+        # At t = 1 all but the limit, which is finite; the factor 1 / alpha would only show the rounding.
+        alpha_t = (1 - expand(as_time(t, x_t), x_t, trailing=1)).clamp(min=1e-12)
         here = torch.nn.functional.one_hot(x_t, len(self.pi)).double()
         truth = torch.nn.functional.one_hot(x0, len(self.pi)).double()
         # Rates times alpha_t, which stays finite; the factor goes back in at the end.
@@ -163,8 +165,3 @@ class Discrete(Process[Tensor]):
         pi = self.pi.to(p.device)
         r = self._ratio(p, here, x_t, alpha_t)
         return pi[x_t][..., None] * (alpha_t * r + (1 - alpha_t) * pi * r.sum(-1, keepdim=True))
-
-
-def _alpha(t: Tensor) -> Tensor:
-    """1 - t, but never quite 0: a token that is given, in a state at t = 1 that cannot be, is then carried over."""
-    return (1 - t).clamp(min=1e-200)

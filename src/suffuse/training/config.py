@@ -12,7 +12,8 @@ _SHARES = 10
 class TrainingConfig(BaseModel):
     """How a model is trained. Frozen; unknown fields are refused.
 
-    The budget is one of steps, images and minutes; ``evaluate_every`` and ``sample_every`` are in its unit.
+    The budget is one of steps, images and minutes; ``evaluate_every`` and ``sample_every`` are in its unit. With
+    minutes they are as often as that at most: together they take a twentieth of the time, but for those at the end.
 
     Example:
         >>> TrainingConfig(images=1_000_000).budget
@@ -23,35 +24,47 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch: int = Field(128, ge=1, description="items per step, over all processes")
+    batch: int = Field(default=128, ge=1, description="items per step, over all processes")
     accumulate: int = Field(
-        1, ge=1, description="parts that a process computes its share of a batch in, to save memory"
+        default=1, ge=1, description="parts that a process computes its share of a batch in, to save memory"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's memory of gradients and of their squares")
-    weight_decay: float = Field(0.01, ge=0, description="decay of weights; not of biases, norms and embeddings")
-    warmup: int = Field(5000, ge=0, description="images over which the rate rises; at most a tenth of the budget")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="course of the rate after warm-up")
-    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 = no limit")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of the network while training")
-    compile: bool = Field(False, description="compile the network: a slow start, then faster steps")
-    steps: int | None = Field(None, ge=1, description="budget: optimiser steps")
-    images: int | None = Field(None, ge=1, description="budget: training items seen")
-    minutes: float | None = Field(None, gt=0, description="budget: time; 30 minutes if no budget is given")
-    seed: int = Field(0, description="of all random numbers")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.99), description="AdamW's memory of gradients and of their squares"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="decay of weights; not of biases, norms and embeddings")
+    warmup: int = Field(
+        default=5000, ge=0, description="images over which the rate rises; at most a tenth of the budget"
+    )
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="course of the rate after warm-up")
+    clip: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0 = no limit")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="arithmetic of the network while training")
+    compile: bool = Field(default=False, description="compile the network: a slow start, then faster steps")
+    steps: int | None = Field(default=None, ge=1, description="budget: optimiser steps")
+    images: int | None = Field(default=None, ge=1, description="budget: training items seen")
+    minutes: float | None = Field(default=None, gt=0, description="budget: time; 30 minutes if no budget is given")
+    seed: int = Field(default=0, description="of all random numbers")
     ema: tuple[Annotated[float, Field(gt=0, lt=0.288)], ...] = Field(
-        (0.05, 0.10), min_length=1, description="relative widths of the averages of the weights; the first is kept"
+        default=(0.05, 0.10),
+        min_length=1,
+        description="relative widths of the averages of the weights; the first is kept",
     )
-    held_out: float = Field(0.05, ge=0, lt=1, description="share of the data that is never trained on, to measure with")
+    held_out: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the data that is never trained on, to measure with"
+    )
     evaluate_every: float | None = Field(
-        None, gt=0, description="unit of the budget between measurements on held-out data; by default a tenth of it"
+        default=None,
+        gt=0,
+        description="unit of the budget between measurements on held-out data; by default a tenth of it",
     )
     sample_every: float | None = Field(
-        None, gt=0, description="unit of the budget between sheets of samples; by default a tenth of it"
+        default=None, gt=0, description="unit of the budget between sheets of samples; by default a tenth of it"
     )
-    save_every: float = Field(10.0, gt=0, description="minutes between checkpoints; there is also one at the end")
+    save_every: float = Field(
+        default=10.0, gt=0, description="minutes between checkpoints; there is also one at the end"
+    )
     patience: int | None = Field(
-        None, ge=1, description="stop after so many measurements without a better one, and keep the best"
+        default=None, ge=1, description="stop after so many measurements without a better one, and keep the best"
     )
 
     @model_validator(mode="after")

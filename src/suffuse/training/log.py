@@ -115,6 +115,32 @@ class Log:
                 self.warn(f"cannot write to {self._run}: {error}; training goes on")
 
 
+class Meter:
+    """Mean loss and speed since some moment.
+
+    Args:
+        start: the moment, in seconds of training.
+    """
+
+    def __init__(self, start: float) -> None:
+        self.start, self._total, self._steps, self._images, self._seconds = start, 0.0, 0, 0, 0.0
+
+    def add(self, loss: float, steps: int, images: int, seconds: float) -> None:
+        """Take in the sum of the losses of some steps, which took so many images and seconds."""
+        self._total, self._steps = self._total + loss, self._steps + steps
+        self._images, self._seconds = self._images + images, self._seconds + seconds
+
+    @property
+    def loss(self) -> float:
+        """Mean over the steps."""
+        return self._total / self._steps
+
+    @property
+    def speed(self) -> float:
+        """Images per second of work."""
+        return self._images / self._seconds
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``metrics.jsonl``; the last may have been cut off, and is then left out.
 

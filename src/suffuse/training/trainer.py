@@ -23,7 +23,7 @@ from suffuse.training.evaluate import HeldOut
 from suffuse.training.health import diagnose
 from suffuse.training.keeper import Keeper, SaveModel
 from suffuse.training.learner import Learner, Progress, learning_rate
-from suffuse.training.log import Log, short, write_picture
+from suffuse.training.log import Log, Meter, short, write_picture
 from suffuse.training.stop import Interrupted, Signals, this_command
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _LINES = 200
 _SECONDS = 10.0
 _MEETING = 0.5
 """Seconds between the moments when the device is waited for, the clock is read and signals are heeded."""
+_ASIDE = 0.05
+"""Share of the time that measurements, samples and checkpoints may take, where the budget is time."""
 _HALVINGS = 3
 """How often the rate is halved after numbers that are not finite."""
 
@@ -128,16 +130,6 @@ def _accelerator(run: Path) -> "Accelerator":
     )
 
 
-@dataclass
-class _Since:
-    """Sums since the last line of figures."""
-
-    start: float = 0.0
-    loss: float = 0.0
-    steps: int = 0
-    busy: float = 0.0
-
-
 class _Training:
     """The loop of one call of :func:`train`."""
 
@@ -158,8 +150,8 @@ class _Training:
         self.held_out, self.sample_grid, self.log = held_out, sample_grid, log
         self.unit, self.budget = config.budget
         self.origin = time.monotonic() - self.progress.seconds
-        self.pace, self.rate = math.inf, 0.0
-        self.since, self.figured = _Since(start=self.progress.seconds), self.done
+        self.pace, self.rate, self.aside = math.inf, 0.0, 0.0
+        self.meter, self.figured = Meter(self.progress.seconds), self.done
 
     @property
     def progress(self) -> Progress:
@@ -206,13 +198,18 @@ class _Training:
         done = self.done
         return last < done and (self.reason is not None or done // every > last // every)
 
+    @property
+    def _can_afford(self) -> bool:
+        """Whether there is time for what helps to see but not to learn: with steps or images as budget, always."""
+        return self.unit != "minutes" or self.reason is not None or self.aside < _ASIDE * self.progress.seconds
+
     def _do_what_is_due(self) -> None:
         now, config, width = self.progress, self.config, self.config.ema[0]
-        better = False
-        if self.held_out is not None and self._is_due(now.evaluated, config.evaluation):
+        better, afford = False, self._can_afford
+        if afford and self.held_out is not None and self._is_due(now.evaluated, config.evaluation):
             with self.learner.averages.applied(width):
                 better = self._evaluate(self.held_out)
-        if self.sample_grid is not None and self._is_due(now.sampled, config.sampling):
+        if afford and self.sample_grid is not None and self._is_due(now.sampled, config.sampling):
             now.sampled = self.done
             if self.accelerator.is_main_process:
                 with self.learner.averages.applied(width):
@@ -265,7 +262,9 @@ class _Training:
         gathered = self.accelerator.gather(row)
         assert isinstance(gathered, torch.Tensor)
         rows = gathered.tolist()
-        begun, self.progress.seconds = rows[0][3:5]
+        begun, now = rows[0][3:5]
+        self.aside += begun - self.progress.seconds
+        self.progress.seconds = now
         seconds = max(self.progress.seconds - begun, 1e-9)
         self.pace = seconds / steps
         failed = [int(row[2]) for row in rows if row[2]]
@@ -278,17 +277,17 @@ class _Training:
 
     def _account(self, loss: float, steps: int, seconds: float, norm: float) -> None:
         """Take in a sum of losses, and say how it goes."""
-        since, now, share = self.since, self.progress, min(1.0, self.done / self.budget)
-        since.loss, since.steps, since.busy = since.loss + loss, since.steps + steps, since.busy + seconds
-        loss, speed = since.loss / since.steps, since.steps * self.config.batch / since.busy
+        meter, now, share = self.meter, self.progress, min(1.0, self.done / self.budget)
+        meter.add(loss, steps, steps * self.config.batch, seconds)
         left = short(now.seconds * (1 - share) / share)
-        self.log.progress(share, f"{now.images:,} images  loss {loss:.4f}  {speed:,.0f} images/s  {left} left")
+        speed = f"{meter.speed:,.0f} images/s"
+        self.log.progress(share, f"{now.images:,} images  loss {meter.loss:.4f}  {speed}  {left} left")
         every = self.budget / _LINES
-        if self.done // every > self.figured // every or now.seconds - since.start > _SECONDS:
-            values = {"images": now.images, "step": now.steps, "loss": loss, "lr": self.rate, "grad_norm": norm}
-            values |= {"images_per_second": round(speed, 1), "seconds": round(now.seconds, 3)}
+        if self.done // every > self.figured // every or now.seconds - meter.start > _SECONDS:
+            values = {"images": now.images, "step": now.steps, "loss": meter.loss, "lr": self.rate, "grad_norm": norm}
+            values |= {"images_per_second": round(meter.speed, 1), "seconds": round(now.seconds, 3)}
             self.log.figures("train", values)
-            self.since, self.figured = _Since(start=now.seconds), self.done
+            self.meter, self.figured = Meter(now.seconds), self.done
 
     def _go_back(self, step: int) -> None:
         """After numbers that are not finite: say where, and go on from the last checkpoint at half the rate."""
@@ -309,7 +308,7 @@ class _Training:
             raise UserError(f"{said}, and there is no checkpoint to go back to; lower learning_rate")
         now = self.progress
         now.seconds, now.halvings = seconds, halvings
-        self.since, self.figured = _Since(start=seconds), self.done
+        self.meter, self.figured = Meter(seconds), self.done
         self.log.cut(now.images)
         self.log.figures("rollback", {"images": now.images, "step": now.steps, "said": said})
         self.log.warn(f"{said}; going back to {path} with {0.5**halvings:g} of the rate")
