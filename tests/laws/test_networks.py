@@ -206,6 +206,21 @@ def test_it_starts_at_zero_and_learns(kind: str, dimensions: int):
     assert losses[-1] < 0.3 * losses[0]
 
 
+def test_every_parameter_learns_from_the_start(kind: str, dimensions: int):
+    """No branch is closed by two zeros one behind the other."""
+    network = build(kind, dimensions, alive=False)
+    x, level = states(SPACES[dimensions], batch=4)
+    condition = told(4) | {"pose" + PRESENT: torch.tensor([True, False, True, True])}
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(4):
+        optimizer.zero_grad()
+        F.mse_loss(network(x, level, condition), x.flip(0)).backward()
+        optimizer.step()
+    still = [name for name, parameter in network.named_parameters() if torch.equal(parameter, before[name])]
+    assert not still
+
+
 def test_a_state_that_does_not_fit_is_refused(kind: str, dimensions: int):
     network = build(kind, dimensions)
     x, level = states(SPACES[dimensions])

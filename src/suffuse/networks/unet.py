@@ -155,6 +155,8 @@ class Block(nn.Module):
         self.second = zero(CONVOLUTION[dimensions](width, width, 3, padding=1))
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, head_count(width), context) if attention else None
+        if self.attention is not None:
+            zero(self.attention.out)
 
     def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
         """Apply it to (B, C, *space), told the vector (B, features) and the tokens (B, S, features)."""
