@@ -20,8 +20,8 @@ RARE = {"batch": 32, "evaluate_every": 40, "sample_every": 40}
 
 def test_a_budget_of_time(tmp_path: Path) -> None:
     settings = {"batch": 32, "learning_rate": 0.01}
-    _, result = ring.run(tmp_path / "run", minutes=0.02, **settings)
-    assert result.seconds >= 1.2
+    _, result = ring.run(tmp_path / "run", minutes=0.1, **settings)
+    assert result.seconds >= 6
     assert result.reason == "budget"
     assert result.images == 32 * result.steps > 0
     last = [line for line in read_metrics(tmp_path / "run") if line["event"] == "train"][-1]
