@@ -3,12 +3,12 @@
     python benchmarks/training.py [--device cuda] [--rounds 7] [--no-compile]
 
 All train on the same 32 pictures of 32x32x3 with a plain loop: autocast where bfloat16, squared error,
-backward, fused AdamW. The networks differ in size and design, so they are compared in GFLOP/s of the step, at a
-comparable number of FLOPs per picture; each peer has the memory format that suits it best. Rounds are
-interleaved, and the table gives medians. FLOPs are torch's count in float32; attention, which the counter misses
-on a CPU, is added by hand: 12 N M d per head and layer. Memory is the growth of a process of its own from after
-a step with one picture to the peak of steps with 32. A peer that cannot be imported is left out, and said so
-(pip install -e '.[bench]').
+backward, fused AdamW. The networks differ in size and design, so they are compared in GFLOP/s of the step, at
+a comparable number of FLOPs per picture; each peer has the memory format that suits it best. Rounds are
+interleaved, and the table gives medians. FLOPs are torch's count in float32; attention, which the counter
+misses on a CPU, is added by hand: 12 N M d per head and layer. Memory is the growth of a process of its own
+from after a step with one picture to the peak of steps with 32. A peer that cannot be imported is left out,
+and said so (pip install -e '.[bench]').
 """
 
 import argparse
