@@ -156,8 +156,7 @@ class Contestant:
         self.network = network.to(self.device, memory_format=layout).train()
         self.parameters = sum(p.numel() for p in network.parameters())
         self.data, self.noise = (
-            torch.randn(self.batch, 3, SIZE, SIZE, device=self.device).to(memory_format=layout)
-            for _ in range(2)
+            torch.randn(self.batch, 3, SIZE, SIZE, device=self.device).to(memory_format=layout) for _ in range(2)
         )
         self.t = torch.linspace(0, 999, self.batch, device=self.device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, fused=True)
@@ -289,9 +288,7 @@ def race(family: dict[str, Callable], device: str, rounds: int) -> None:
         for _ in range(rounds):
             for contestant in contestants:
                 contestant.time(2)
-        best = {
-            name: min((c for c in contestants if c.name == name), key=lambda c: c.median) for name in names
-        }
+        best = {name: min((c for c in contestants if c.name == name), key=lambda c: c.median) for name in names}
         for name, winner in best.items():
             rate = counts[name] * BATCH / winner.median / 1e9
             layout = "own" if "Suffuse" in name else "last" if winner.last else "first"

@@ -10,7 +10,7 @@ _SHARES = 10
 
 
 class TrainingConfig(BaseModel):
-    """How a model is trained. Frozen; unknown fields are refused.
+    """How a model is trained.
 
     The budget is one of steps, images and minutes; ``evaluate_every`` and ``sample_every`` are in its unit. With
     minutes they are as often as that at most: together they take a twentieth of the time, but for those at the end.

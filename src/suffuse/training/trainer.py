@@ -87,7 +87,8 @@ def train(
         data: items by position.
         config: the choices.
         run: the run folder.
-        save_model: writes a model with these weights of the denoiser into a folder, for others to load.
+        save_model: writes a model with these weights of the denoiser into a folder, for others to load; it is told how
+            far training is.
         sample_grid: draws a sheet of samples with the denoiser as it is when called.
         progress: whether to say how it goes.
 
