@@ -56,7 +56,9 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     codec = image_codec(recipe)
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
     data = TrainingData(batches, recipe)
-    model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
+    with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
+        torch.manual_seed(recipe.training.seed)
+        model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
     check_same(run, recipe)
     run.mkdir(parents=True, exist_ok=True)
     report.to_json(run / REPORT)
