@@ -25,6 +25,11 @@ def numbers(*values: float) -> Tensor:
     return torch.tensor(values, dtype=F64)
 
 
+def close(a: Tensor, b: Tensor, rtol: float = 1e-11, atol: float = 1e-12) -> bool:
+    """Equal to the rounding of float64, unless told otherwise; torch's own default is that of float32."""
+    return torch.allclose(a, b, rtol=rtol, atol=atol)
+
+
 # Schedules
 
 SCHEDULE_CASES: dict[str, Schedule] = {

@@ -9,7 +9,7 @@ from torch import Tensor
 import suffuse as sf
 from suffuse.exact import GaussianMixture
 from suffuse.guidance import ClassifierFree, Guided
-from tests.laws.cases import F64, SCHEDULE_CASES, numbers
+from tests.laws.cases import F64, SCHEDULE_CASES, close, numbers
 
 LAW = GaussianMixture(
     torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 1.0]], dtype=F64), numbers(0.3, 0.4, 0.2), numbers(0.5, 0.3, 0.2)
@@ -41,8 +41,8 @@ def test_weight_one_is_no_guidance_and_zero_is_the_reference(name, t):
     for guided, main, _ in rules(process, 1.0):
         assert torch.equal(guided(X, t, CONDITION).mean, main(t))
     for guided, main, reference in rules(process, 0.0):
-        assert torch.allclose(guided(X, t, CONDITION).mean, reference(t), atol=1e-12)
-        assert t < 0.1 or not torch.allclose(main(t), reference(t), atol=1e-3)
+        assert close(guided(X, t, CONDITION).mean, reference(t), atol=1e-12)
+        assert t < 0.1 or not close(main(t), reference(t), atol=1e-3)
 
 
 @each_schedule
@@ -53,7 +53,7 @@ def test_the_interval_has_closed_ends_and_no_guidance_outside(name, weight):
             assert torch.equal(guided(X, t, CONDITION).mean, main(t))
         for t in (0.3, 0.5, 0.7):
             expected = reference(t) + weight * (main(t) - reference(t))
-            assert torch.allclose(guided(X, t, CONDITION).mean, expected, atol=1e-12)
+            assert close(guided(X, t, CONDITION).mean, expected, atol=1e-12)
 
 
 @each_schedule
@@ -64,7 +64,7 @@ def test_times_per_item_are_calls_per_item(name):
         together = guided(X, t, CONDITION).mean
         for i in range(30):
             alone = guided(X[i : i + 1], float(t[i]), {"component": CONDITION["component"][i : i + 1]})
-            assert torch.allclose(together[i : i + 1], alone.mean, atol=1e-12)
+            assert close(together[i : i + 1], alone.mean, atol=1e-12)
 
 
 @each_schedule
@@ -82,7 +82,7 @@ def test_on_mixtures_it_is_the_score_of_the_tilted_noised_marginals(name, weight
             (score,) = torch.autograd.grad(log_density.sum(), point)
             tweedie = (X + sigma**2 * score) / alpha
             mean = guided(X, t, {"component": torch.full((30,), k)}).mean
-            assert torch.allclose(mean, tweedie, rtol=1e-8, atol=1e-9)
+            assert close(mean, tweedie, rtol=1e-8, atol=1e-9)
 
 
 def test_it_is_not_the_noised_tilted_law():
@@ -103,8 +103,8 @@ def test_masks_of_conditions_are_kept():
     denoiser, there = LAW.denoiser(sf.Gaussian(SCHEDULE_CASES["flow"])), torch.arange(30) % 2 == 0
     guided = ClassifierFree(denoiser, 3.0)(X, 0.5, {**CONDITION, "component/present": there}).mean
     whole = ClassifierFree(denoiser, 3.0)(X, 0.5, CONDITION).mean
-    assert torch.allclose(guided[there], whole[there], atol=1e-12)
-    assert torch.allclose(guided[~there], denoiser(X, 0.5).mean[~there], atol=1e-12)
+    assert close(guided[there], whole[there], atol=1e-12)
+    assert close(guided[~there], denoiser(X, 0.5).mean[~there], atol=1e-12)
     assert torch.equal(ClassifierFree(denoiser, 3.0)(X, 0.5).mean, denoiser(X, 0.5).mean)
 
 
@@ -136,9 +136,9 @@ def test_tokens_and_mixed_data_are_guided_by_their_logits(weight):
     x_t = {"x": torch.zeros(4, 2, dtype=F64), "kind": torch.tensor([[3], [3], [1], [0]])}
     for t in (0.5, torch.full((4,), 0.5, dtype=F64)):
         q = Guided(of(0), of(1), weight)(x_t, t)
-        assert torch.allclose(q.mean["x"], means[1] + weight * (means[0] - means[1]), atol=1e-12)
+        assert close(q.mean["x"], means[1] + weight * (means[0] - means[1]), atol=1e-12)
         p = logits[0].softmax(-1) ** weight * logits[1].softmax(-1) ** (1 - weight)
-        assert torch.allclose(q.mean["kind"][:2], (p / p.sum(-1, keepdim=True))[:2], atol=1e-12)
+        assert close(q.mean["kind"][:2], (p / p.sum(-1, keepdim=True))[:2], atol=1e-12)
         clean = torch.nn.functional.one_hot(x_t["kind"][2:], 3).double()
         assert torch.equal(q.mean["kind"][2:], clean)  # what is unmasked stays
 
@@ -148,4 +148,4 @@ def test_two_rules_compose():
     process = sf.Gaussian(SCHEDULE_CASES["cosine"])
     inner, worse = ClassifierFree(LAW.denoiser(process), 2.0), WORSE.denoiser(process)
     a, b = inner(X, 0.4, CONDITION).mean, worse(X, 0.4, CONDITION).mean
-    assert torch.allclose(Guided(inner, worse, 1.5)(X, 0.4, CONDITION).mean, b + 1.5 * (a - b), atol=1e-12)
+    assert close(Guided(inner, worse, 1.5)(X, 0.4, CONDITION).mean, b + 1.5 * (a - b), atol=1e-12)

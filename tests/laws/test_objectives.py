@@ -35,6 +35,7 @@ from tests.laws.cases import (
     TOKEN,
     VP,
     WEIGHT_CASES,
+    close,
     numbers,
 )
 from tests.laws.statistics import LEAST, N, zero_mean
@@ -172,16 +173,16 @@ def test_elbo_weight_is_half_the_rate_of_snr_over_the_density(name):
     (rate,) = torch.autograd.grad(snr(process, t).sum(), t)
     for law in (Uniform(), LogNormal(process.schedule), LogitNormal()):
         density = law.density(T)
-        assert torch.allclose(of(ELBOWeight(), process, density), rate.abs() / 2 / density, rtol=1e-9)
+        assert close(of(ELBOWeight(), process, density), rate.abs() / 2 / density, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEDULE_CASES)
 def test_weights_are_their_definitions(name):
     process = sf.Gaussian(SCHEDULE_CASES[name])
-    assert torch.allclose(of(UniformWeight(), process), torch.full_like(T, 0.5))
-    assert torch.allclose(of(MinSNRWeight(5.0), process), snr(process).clamp(max=5), rtol=1e-9)
+    assert close(of(UniformWeight(), process), torch.full_like(T, 0.5))
+    assert close(of(MinSNRWeight(5.0), process), snr(process).clamp(max=5), rtol=1e-9)
     variance = 1 / snr(process)
-    assert torch.allclose(of(EDMWeight(0.5), process), (variance + 0.25) / (variance * 0.25), rtol=1e-9)
+    assert close(of(EDMWeight(0.5), process), (variance + 0.25) / (variance * 0.25), rtol=1e-9)
 
 
 @pytest.mark.parametrize("form", [f for f, _, _ in PARAMETERIZATION_CASES if isinstance(f, Affine)], ids=named)
@@ -194,23 +195,23 @@ def test_min_snr_is_the_papers_for_each_form(form):
     published["Flow"] = least / (1 + ratio.sqrt()) ** 2
     published["EDM"] = least * form.sigma_data**2 / (form.sigma_data**2 * ratio + 1)
     on_output = MinSNRWeight(5.0).factor(*VP.coordinates(T, T)) / form.weight(T, VP, T)
-    assert torch.allclose(on_output, published[type(form).__name__], rtol=1e-9)
+    assert close(on_output, published[type(form).__name__], rtol=1e-9)
 
 
 def test_edm_weight_makes_the_edm_output_error_one():
     form = sf.parameterizations.EDM(0.5)
-    assert torch.allclose(EDMWeight(0.5).factor(*VP.coordinates(T, T)), form.weight(T, VP, T), rtol=1e-12)
+    assert close(EDMWeight(0.5).factor(*VP.coordinates(T, T)), form.weight(T, VP, T), rtol=1e-12)
 
 
 def test_learned_weight_is_the_base_at_first_and_rests_at_the_log_of_the_loss():
     weight = LearnedWeight(UniformWeight()).double()
     loss = of(UniformWeight(), VP)
-    assert torch.allclose(of(weight, VP), loss)
+    assert close(of(weight, VP), loss)
     for u in (-1.0, math.log(0.5), 1.0):
         with torch.no_grad():
             weight.linear.bias.fill_(u)
         value = of(weight, VP)
-        assert torch.allclose(value, loss * math.exp(-u) + u)
+        assert close(value, loss * math.exp(-u) + u)
         (slope,) = torch.autograd.grad(value.mean(), weight.linear.bias)
         assert float(slope) == pytest.approx(1 - 0.5 * math.exp(-u), abs=1e-12)  # zero at u = log(1 / 2)
 
@@ -264,7 +265,7 @@ def test_an_items_loss_does_not_depend_on_its_batch(weight):
     whole = objective(denoiser, x0, {"label": torch.arange(12)}, rng)
     some = torch.tensor([7, 2])
     part = objective(denoiser, x0[some], {"label": some}, rng[some])
-    assert torch.allclose(whole[some], part, rtol=1e-12)
+    assert close(whole[some], part, rtol=1e-12)
 
 
 def test_dropout_takes_conditions_away_at_its_rate():
@@ -302,13 +303,13 @@ def test_assignment_has_the_least_cost_of_all():
 def test_sinkhorn_is_the_entropic_plan_and_draws_from_it():
     x0, noise = cloud(4)
     plan = Sinkhorn(0.3, 500).log_plan(x0, noise).exp()
-    assert torch.allclose(plan.sum(1), torch.ones(4, dtype=F64), atol=1e-12)
-    assert torch.allclose(plan.sum(0), torch.ones(4, dtype=F64), atol=1e-8)
+    assert close(plan.sum(1), torch.ones(4, dtype=F64), atol=1e-12)
+    assert close(plan.sum(0), torch.ones(4, dtype=F64), atol=1e-8)
     cost = torch.cdist(x0, noise) ** 2
     # Optimality: log P + C / eps is a function of the row plus one of the column.
     rest = plan.log() + cost / (0.3 * cost.mean())
     rest = rest - rest[:1]
-    assert torch.allclose(rest, rest[:, :1].expand(4, 4), atol=1e-6)
+    assert close(rest, rest[:, :1].expand(4, 4), atol=1e-6)
     plan = Sinkhorn(0.3, 30).log_plan(x0, noise).exp()
     drawn = [Sinkhorn(0.3, 30, seed).pair(x0, noise)[1] for seed in range(1000)]
     counts = torch.stack([(noise == one).all(1).nonzero()[0, 0] for one in drawn]).bincount(minlength=4)
@@ -330,7 +331,7 @@ def test_the_objective_corrupts_with_the_paired_noise(coupling):
     Objective(weight=UniformWeight(), coupling=coupling)(denoiser, x0, rng=rng)
     t = seen["t"][:, None]
     used, fresh = (seen["x_t"] - (1 - t) * x0) / t, rng.fold("coupling").normal(x0)
-    assert torch.allclose(used, coupling.pair(x0, fresh), atol=1e-9)
+    assert close(used, coupling.pair(x0, fresh), atol=1e-9)
     assert float(((x0 - used) ** 2).sum()) < float(((x0 - fresh) ** 2).sum())
 
 

@@ -8,7 +8,7 @@ import torch
 import suffuse as sf
 from suffuse.objectives import EDMWeight
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine
-from tests.laws.cases import F64, FLOW, MASKED, PARAMETERIZATION_CASES, SCHEDULE_CASES, VP
+from tests.laws.cases import F64, FLOW, MASKED, PARAMETERIZATION_CASES, SCHEDULE_CASES, VP, close
 
 AFFINE = [form for form, _, _ in PARAMETERIZATION_CASES if isinstance(form, Affine)]
 T = torch.linspace(0.02, 0.98, 24, dtype=F64)
@@ -50,7 +50,7 @@ def test_the_true_output_gives_the_true_data(form, name):
     output = target(form, x0, noise, *process.coordinates(T, x0))
     posterior = form.posterior(output, x_t, T, process)
     assert posterior.var is None
-    assert torch.allclose(posterior.mean, x0, rtol=1e-8, atol=1e-9)
+    assert close(posterior.mean, x0, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEDULE_CASES)
@@ -71,12 +71,12 @@ def test_all_forms_of_one_answer_agree(name):
         # The squared error of the output itself, weighted by what makes it that in x_0.
         wanted = target(form, x0, noise, alpha, sigma)
         in_output = EDMWeight().factor(alpha, sigma) / form.weight(T, process, x0) * (output - wanted) ** 2
-        assert torch.allclose(in_x0, in_output, rtol=1e-6)
+        assert close(in_x0, in_output, rtol=1e-6)
         results.append((mean, in_output.mean(), *torch.autograd.grad(in_output.mean(), theta)))
     for (mean, loss, gradient), (other, other_loss, other_gradient) in itertools.pairwise(results):
-        assert torch.allclose(mean, other, rtol=1e-8, atol=1e-10)
-        assert torch.allclose(loss, other_loss, rtol=1e-6)
-        assert torch.allclose(gradient, other_gradient, rtol=1e-6)
+        assert close(mean, other, rtol=1e-8, atol=1e-10)
+        assert close(loss, other_loss, rtol=1e-6)
+        assert close(gradient, other_gradient, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCHEDULE_CASES)
@@ -87,10 +87,10 @@ def test_edm_has_unit_inputs_and_targets(name):
     one = torch.ones(24, 1, dtype=F64)
     alpha, sigma = process.coordinates(T, one)
     scale = form.inputs(one, T, process)[0]
-    assert torch.allclose(scale**2 * (alpha**2 * 0.49 + sigma**2), one)
+    assert close(scale**2 * (alpha**2 * 0.49 + sigma**2), one)
     skip, out = form.coefficients(alpha, sigma)
     # target = ((1 - skip alpha) x_0 - skip sigma noise) / out
-    assert torch.allclose(((1 - skip * alpha) ** 2 * 0.49 + (skip * sigma) ** 2) / out**2, one)
+    assert close(((1 - skip * alpha) ** 2 * 0.49 + (skip * sigma) ** 2) / out**2, one)
 
 
 @pytest.mark.parametrize("form", AFFINE, ids=lambda form: type(form).__name__)
@@ -104,8 +104,8 @@ def test_inputs_are_a_function_of_snr_alone(form):
         seen.append(form.inputs(process.corrupt(x0, t, source=noise), t, process))
     for name, (scaled, level) in zip(SCHEDULE_CASES, seen, strict=True):
         if name != "table of four":  # which never gets as clean as that, or not smoothly
-            assert torch.allclose(scaled, seen[0][0], atol=1e-8)
-            assert torch.allclose(level, torch.linspace(-3, 3, 24, dtype=F64), atol=1e-8)
+            assert close(scaled, seen[0][0], atol=1e-8)
+            assert close(level, torch.linspace(-3, 3, 24, dtype=F64), atol=1e-8)
 
 
 @pytest.mark.parametrize(("form", "process", "other"), PARAMETERIZATION_CASES, ids=lambda value: type(value).__name__)
@@ -134,7 +134,7 @@ def test_answers_are_finite_where_alpha_vanishes(form, schedule):
     mean = form.posterior(output, x, 1.0, process).mean
     sign = -1 if type(form).__name__ in ("Velocity", "Flow") else form.sigma_data if type(form).__name__ == "EDM" else 1
     shift = x if type(form).__name__ == "Flow" else 0
-    assert torch.allclose(mean, sign * output + shift)
+    assert close(mean, sign * output + shift)
 
 
 def test_drift_is_the_way_left():
@@ -142,7 +142,7 @@ def test_drift_is_the_way_left():
     t = torch.linspace(0.1, 0.9, 5, dtype=F64)[:, None]
     x_t = (1 - t) * x0 + t * x1 + 0.3 * noise
     form, process = sf.parameterizations.Drift(), sf.Bridge(1.0)
-    assert torch.allclose(form.posterior((x0 - x_t) / t, x_t, t[:, 0], process).mean, x0)
+    assert close(form.posterior((x0 - x_t) / t, x_t, t[:, 0], process).mean, x0)
     assert torch.equal(form.inputs(x_t, t[:, 0], process)[1], ((1 - t) / t).log()[:, 0])
 
 
@@ -166,9 +166,9 @@ def test_each_leaf_has_its_own_form():
         return output
 
     q = sf.Denoiser(network, process, form)(x_t, {"x": torch.full((2,), 0.25, dtype=F64), "kind": 0.5})
-    assert torch.allclose(q.mean["x"], x_t["x"] - 0.25 * output["x"])
-    assert torch.allclose(q.mean["kind"], output["kind"].float().softmax(-1).double(), atol=1e-7)
-    assert torch.allclose(seen["x"]["x"], x_t["x"] / (0.75**2 + 0.25**2) ** 0.5)
+    assert close(q.mean["x"], x_t["x"] - 0.25 * output["x"])
+    assert close(q.mean["kind"], output["kind"].float().softmax(-1).double(), atol=1e-7)
+    assert close(seen["x"]["x"], x_t["x"] / (0.75**2 + 0.25**2) ** 0.5)
     assert float(seen["level"]["x"][0]) == pytest.approx(2 * torch.tensor(3.0).log().item(), rel=1e-6)
     assert float(seen["level"]["kind"]) == 0.5
 

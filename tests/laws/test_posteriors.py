@@ -9,7 +9,7 @@ from torch import distributions as law
 import suffuse as sf
 from suffuse.exact import GaussianMixture
 from suffuse.rng import Streams
-from tests.laws.cases import F64, PLANE, numbers
+from tests.laws.cases import F64, PLANE, close, numbers
 from tests.laws.statistics import N, accepts, assert_law
 
 MEAN, VAR = numbers(0.3, -1.0), numbers(0.5, 2.0)
@@ -27,14 +27,14 @@ def mixture(n: int = 1) -> sf.Mixture:
 
 def test_log_prob_is_the_density():
     x = torch.linspace(-3, 4, 12, dtype=F64).reshape(6, 2)
-    assert torch.allclose(normal(6).log_prob(x), law.Normal(MEAN, VAR.sqrt()).log_prob(x), atol=1e-12)
-    assert torch.allclose(sf.Normal(MEAN.expand(6, -1)).log_prob(x), -((x - MEAN) ** 2) / 2)
+    assert close(normal(6).log_prob(x), law.Normal(MEAN, VAR.sqrt()).log_prob(x), atol=1e-12)
+    assert close(sf.Normal(MEAN.expand(6, -1)).log_prob(x), -((x - MEAN) ** 2) / 2)
     tokens = torch.tensor([[0, 2], [1, 1]])
     q = sf.Categorical(LOGITS.expand(2, 2, -1))
-    assert torch.allclose(q.log_prob(tokens), law.Categorical(logits=LOGITS).log_prob(tokens), atol=1e-12)
+    assert close(q.log_prob(tokens), law.Categorical(logits=LOGITS).log_prob(tokens), atol=1e-12)
     parts = law.Independent(law.Normal(PLANE.means, PLANE.variances.sqrt()), 1)
     truth = law.MixtureSameFamily(law.Categorical(PLANE.weights), parts)
-    assert torch.allclose(mixture(6).log_prob(x), truth.log_prob(x), atol=1e-12)
+    assert close(mixture(6).log_prob(x), truth.log_prob(x), atol=1e-12)
     joint = sf.Joint({"x": normal(2), "kind": q}).log_prob({"x": x[:2], "kind": tokens})
     assert torch.equal(joint["x"], normal(2).log_prob(x[:2]))
     assert torch.equal(joint["kind"], q.log_prob(tokens))
@@ -66,8 +66,8 @@ def test_the_leaves_of_a_joint_have_streams_of_their_own():
 
 def test_means():
     assert torch.equal(normal().mean, MEAN[None])
-    assert torch.allclose(sf.Categorical(LOGITS[None]).mean, LOGITS.exp() / LOGITS.exp().sum())
-    assert torch.allclose(mixture().mean[0], (PLANE.weights[:, None] * PLANE.means).sum(0))
+    assert close(sf.Categorical(LOGITS[None]).mean, LOGITS.exp() / LOGITS.exp().sum())
+    assert close(mixture().mean[0], (PLANE.weights[:, None] * PLANE.means).sum(0))
     assert torch.equal(sf.Normal(MEAN[None]).sample(0), MEAN[None])
 
 
@@ -89,10 +89,10 @@ def flat(mean: object) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["normal", "categorical", "joint", "mixture"])
 def test_tilt_is_the_reference_at_zero_and_itself_at_one(kind):
     main, reference = pairs()[kind]
-    assert torch.allclose(flat(main.tilt(reference, 0.0).mean), flat(reference.mean), atol=1e-15)
-    assert torch.allclose(flat(main.tilt(reference, 1.0).mean), flat(main.mean), atol=1e-15)
+    assert close(flat(main.tilt(reference, 0.0).mean), flat(reference.mean), atol=1e-15)
+    assert close(flat(main.tilt(reference, 1.0).mean), flat(main.mean), atol=1e-15)
     weight = torch.full((1,), 2.5, dtype=F64)
-    assert torch.allclose(flat(main.tilt(reference, weight).mean), flat(main.tilt(reference, 2.5).mean), atol=1e-15)
+    assert close(flat(main.tilt(reference, weight).mean), flat(main.tilt(reference, 2.5).mean), atol=1e-15)
 
 
 @pytest.mark.parametrize("weight", [0.3, 2.5])
@@ -102,10 +102,10 @@ def test_tilt_is_the_geometric_path(weight):
     x = torch.linspace(-30, 30, 20001, dtype=F64)[:, None].expand(-1, 2)
     density = (weight * main.log_prob(x) + (1 - weight) * reference.log_prob(x)).exp()
     mean = (density * x).sum(0) / density.sum(0)
-    assert torch.allclose(main.tilt(reference, weight).mean[0], mean, atol=1e-9)
+    assert close(main.tilt(reference, weight).mean[0], mean, atol=1e-9)
     main, reference = pairs()["categorical"]
     unnormalised = main.mean**weight * reference.mean ** (1 - weight)
-    assert torch.allclose(main.tilt(reference, weight).mean, unnormalised / unnormalised.sum(), atol=1e-12)
+    assert close(main.tilt(reference, weight).mean, unnormalised / unnormalised.sum(), atol=1e-12)
 
 
 def test_what_is_impossible_in_either_stays_impossible():
@@ -115,7 +115,7 @@ def test_what_is_impossible_in_either_stays_impossible():
         p = main.tilt(reference, weight).mean[0]
         assert (p[1], p[2]) == (0, 0)
         left = (weight * main.logits + (1 - weight) * reference.logits)[0, [0, 3]]
-        assert torch.allclose(p[[0, 3]], left.softmax(0), atol=1e-12)
+        assert close(p[[0, 3]], left.softmax(0), atol=1e-12)
 
 
 def test_weights_per_item_and_per_element():

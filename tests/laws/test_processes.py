@@ -24,6 +24,7 @@ from tests.laws.cases import (
     SCHEDULE_CASES,
     TOKEN,
     ProcessCase,
+    close,
     measured,
     numbers,
 )
@@ -60,7 +61,7 @@ def test_corrupt_then_forward_is_corrupt(name, s, t):
     if not (case.told and t == 1):
         assert_law(case.view(x_t, t, source), case.truth(t))
     else:
-        assert torch.allclose(x_t, source, atol=1e-12)
+        assert close(x_t, source, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_dependent_tokens_converge(name, eta):
         for t, s in pairwise(grids.uniform(n)):
             usable = law > 0
             kernel = process.kernel(pairs[usable], denoiser(pairs[usable], t), t, s, eta)
-            assert torch.allclose(kernel.sum(-1), torch.ones_like(kernel[..., 0]), atol=1e-12)
+            assert close(kernel.sum(-1), torch.ones_like(kernel[..., 0]), atol=1e-12)
             moved = (law[usable, None, None] * kernel[:, 0, :, None] * kernel[:, 1, None, :]).sum(0)
             law = moved.flatten()
         return float((law.reshape(states, states)[:3, :3] - PAIR.table).abs().sum() / 2)
@@ -200,7 +201,7 @@ def test_flow_without_noise_is_the_straight_step():
     x_t, x_0 = torch.randn(2, 5, 3, dtype=F64)
     velocity = (x_t - x_0) / 0.8
     step = process.reverse(x_t, sf.Normal(x_0, torch.ones_like(x_0)), 0.8, 0.3, eta=0.0)  # the variance is not used
-    assert torch.allclose(step, x_t - 0.5 * velocity, atol=1e-13)
+    assert close(step, x_t - 0.5 * velocity, atol=1e-13)
 
 
 def test_masked_kernel_is_the_literatures():
@@ -231,7 +232,7 @@ def test_masked_bound_is_weighted_cross_entropy():
         posterior = process.restrict(sf.Categorical(logits), x_t, t)
         cross_entropy = torch.nn.functional.cross_entropy(logits[0], x0[0], reduction="none")
         expected = torch.where(x_t[0] == 5, cross_entropy / t, 0)
-        assert torch.allclose(process.elbo(x0, x_t, posterior, t)[0], expected, rtol=1e-12)
+        assert close(process.elbo(x0, x_t, posterior, t)[0], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["uniform", "marginal"])
@@ -360,7 +361,7 @@ def test_times_of_every_shape_are_calls_per_item(name, dtype, shape):
             whole = together[call] if call == "level" and t.ndim == 0 else items(together[call], i)
             for a, b in zip(sf.tree.leaves(value), sf.tree.leaves(whole), strict=True):
                 assert (a.shape, a.dtype) == (b.shape, b.dtype), call
-                assert torch.allclose(a, b, rtol=1e-4 if dtype == torch.float32 else 1e-11, atol=1e-6), call
+                assert close(a, b, rtol=1e-4 if dtype == torch.float32 else 1e-11, atol=1e-6), call
                 if call != "level" and a.is_floating_point() and "elbo" not in call:
                     assert a.dtype == dtype or isinstance(process, sf.Discrete | sf.Product), call
 
@@ -375,7 +376,7 @@ def test_a_number_is_a_tensor_is_a_batch_of_it(name):
         results.append(case.process.reverse(x_t, posterior, t, s, rng, case.etas[0], source))
     for other in results[1:]:
         for a, b in zip(sf.tree.leaves(results[0]), sf.tree.leaves(other), strict=True):
-            assert torch.allclose(a, b, rtol=1e-13, atol=1e-13)
+            assert close(a, b, rtol=1e-13, atol=1e-13)
 
 
 # Refusals
@@ -412,7 +413,7 @@ def test_a_coupled_process_refuses_what_needs_independent_noise():
 def test_a_paired_source_is_the_noise():
     x0, noise = torch.randn(2, 4, 3, dtype=F64)
     flow = sf.Gaussian(SCHEDULE_CASES["flow"], coupled=True)
-    assert torch.allclose(flow.corrupt(x0, 0.3, source=noise), 0.7 * x0 + 0.3 * noise)
+    assert close(flow.corrupt(x0, 0.3, source=noise), 0.7 * x0 + 0.3 * noise)
     tokens = torch.zeros(1000, 1, dtype=torch.int64)
     x_t = sf.Discrete.uniform(3).corrupt(tokens, 0.5, 0, source=torch.full_like(tokens, 2))
     assert set(x_t.flatten().tolist()) == {0, 2}
@@ -534,4 +535,4 @@ def test_measured_laws_are_what_the_cases_take_them_for():
     alpha, sigma = process.coordinates(0.4, LINE.means)
     x = torch.linspace(-3, 3, 50, dtype=F64)[:, None]
     ours = measured(LINE, float(alpha), float(sigma) ** 2)
-    assert torch.allclose(ours.log_prob(x), LINE.marginal(process, 0.4).log_prob(x), atol=1e-12)
+    assert close(ours.log_prob(x), LINE.marginal(process, 0.4).log_prob(x), atol=1e-12)

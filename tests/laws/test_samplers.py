@@ -24,6 +24,7 @@ from tests.laws.cases import (
     SCHEDULE_CASES,
     STOCHASTIC,
     WALKED,
+    close,
     numbers,
 )
 from tests.laws.statistics import cdf, energy_distance, moments
@@ -197,13 +198,13 @@ def test_one_step_is_the_posterior_mean(name, schedule):
             first = (x1 / size - mean) / tau
             middle = x1 / size + (tau_s - tau) * first
             second = (middle - denoiser(middle * size_s, 0.0).mean) / tau_s
-            assert torch.allclose(walked, size_s * (x1 / size + (tau_s - tau) * (first + second) / 2), atol=1e-9)
+            assert close(walked, size_s * (x1 / size + (tau_s - tau) * (first + second) / 2), atol=1e-9)
         else:
-            assert torch.allclose(walked, down(euler), atol=1e-9)
+            assert close(walked, down(euler), atol=1e-9)
     else:
-        assert torch.allclose(walked, mean, atol=1e-12)
+        assert close(walked, mean, atol=1e-12)
     if schedule in ("flow", "cosine"):
-        assert torch.allclose(mean, moments(LINE)[0].expand_as(mean), atol=1e-12)
+        assert close(mean, moments(LINE)[0].expand_as(mean), atol=1e-12)
 
 
 @pytest.mark.parametrize("schedule", ["vp", "cosine", "flow", "tabulated"])
@@ -216,7 +217,7 @@ def test_two_steps_of_the_second_order_are_the_published_solver(schedule):
     first = denoiser(x1, 1.0).mean
     x = sigma / end_sigma * x1 + (alpha - sigma / end_sigma * end_alpha) * first
     second, tau, end_tau = denoiser(x, t).mean, sigma / (alpha + sigma), end_sigma / (end_alpha + end_sigma)
-    assert torch.allclose(walked, second + (second - first) * tau / (end_tau - tau), atol=1e-12)
+    assert close(walked, second + (second - first) * tau / (end_tau - tau), atol=1e-12)
 
 
 # Stochastic samplers

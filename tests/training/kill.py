@@ -40,17 +40,28 @@ def finish(child: int) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def wait_for(run: Path, images: float, child: int) -> None:
+    """Until the training has kept a checkpoint at so many images."""
+    while max((int(path.name) for path in kept(run)), default=0) < images:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), f"ended before {images:.0f} images"
+        time.sleep(0.001)
+
+
+def kept(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("[0-9]*"))
+
+
 def main(folder: Path, kills: int) -> None:
-    begin = time.monotonic()
     finish(start(folder / "undisturbed", save_every=10))
-    whole = time.monotonic() - begin
-    chance = random.Random(0)
-    for _ in range(kills):
+    images, chance = SETTINGS["steps"] * SETTINGS["batch"], random.Random(0)
+    # Moments of progress, not of the clock: a machine that is slow for a while is killed ten times all the same.
+    for share in sorted(chance.uniform(0, 0.8) for _ in range(kills)):
         child = start(folder / "killed", save_every=0.0005)
-        time.sleep(chance.uniform(0.05, 0.7) * whole)
+        wait_for(folder / "killed", share * images, child)
+        time.sleep(chance.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sound = sorted((folder / "killed" / "checkpoints").glob("[0-9]*"))
+        sound = kept(folder / "killed")
         for checkpoint in sound:
             verify(checkpoint)
             verify(checkpoint / "model")
