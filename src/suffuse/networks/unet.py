@@ -151,7 +151,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.modulation = zero(nn.Linear(features, 2 * width))
-        self.first = CONVOLUTION[dimensions](width, width, 3, padding=1, bias=False)
+        self.first = CONVOLUTION[dimensions](width, width, 3, padding=1)
         self.second = zero(CONVOLUTION[dimensions](width, width, 3, padding=1))
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, head_count(width), context) if attention else None
@@ -160,8 +160,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
         """Apply it to (B, C, *space), told the vector (B, features) and the tokens (B, S, features)."""
-        h = modulate(last(self.first(norm(x))), *self.modulation(vector).chunk(2, 1))
-        x = self.second(self.dropout(F.silu(first(h)))).add_(x)  # in place: on a CPU fresh memory costs more
+        h = first(modulate(normalize(last(x)), *self.modulation(vector).chunk(2, 1)))
+        x = self.second(self.dropout(F.silu(self.first(h)))).add_(x)  # in place: on a CPU fresh memory costs more
         if self.attention is None:
             return x
         sequence = normalize(last(x)).flatten(1, -2)

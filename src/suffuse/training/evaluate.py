@@ -45,7 +45,8 @@ class Measurement:
 
     Args:
         loss: the objective's own loss, as in training.
-        bound: on -log p(x_0), in nats per element, without the terms of the two ends; None with a coupling.
+        bound: on -log p(x_0), in nats per element, over the levels of noise trained on, without the terms of
+            the two ends; None with a coupling.
         levels: the same by level of noise, from low to high.
     """
 
@@ -62,8 +63,9 @@ class Measurement:
 class HeldOut:
     """The items held out, each with a noise level and noise of its own that are the same at every measurement.
 
-    With :math:`u_j` evenly spread over [0, 1), :math:`t_j` the time law's quantile of it and p its density, the bound
-    is the mean of the process's integrand over :math:`p(t_j)`.
+    The times :math:`t_j` are evenly spread quantiles of the time law. The bound is the integral over the times that
+    they span, by the trapezoidal rule, of the process's integrand: a mean over the law's density would be one item's
+    figure, that of the rarest level of noise.
 
     Args:
         data: where they come from.
@@ -97,13 +99,17 @@ class HeldOut:
         table = self._accelerator.reduce(table, "sum")
         assert isinstance(table, Tensor)
         table = table.cpu()
+        # A row's share of the integral: N times half the distance between its neighbours in time.
+        times, order = table[:, 0].sort()
+        gaps = (times[1:] - times[:-1]) * (_DRAWS / 2)
+        table[order, 3] *= torch.cat([gaps, gaps.new_zeros(1)]) + torch.cat([gaps.new_zeros(1), gaps])
         bins = (self._rng.low_discrepancy() * LEVELS).long()
         levels = [Level(*map(_number, table[bins == level, :4].mean(0).tolist())) for level in range(LEVELS)]
         bound, loss = table[:, 3:].mean(0).tolist()
         return Measurement(loss, _number(bound), levels)
 
     def _rows(self, chunk: Batch, device: torch.device) -> Tensor:
-        """Time, level, plain loss, share of the bound and the objective's own loss of each item."""
+        """Time, level, plain loss, the bound's integrand and the objective's own loss of each item."""
         rng = self._rng[chunk.index]
         chunk = chunk.map(lambda leaf: leaf.to(device))
         denoiser, objective, x0 = self._loss.denoiser, self._loss.objective, chunk.x0
@@ -120,7 +126,7 @@ class HeldOut:
             t,
             level if isinstance(level, Tensor) else nothing,
             -mean_per_item(posterior.log_prob(x0)),
-            nothing if objective.coupling else mean_per_item(process.elbo(x0, x_t, posterior, t)) / density,
+            nothing if objective.coupling else mean_per_item(process.elbo(x0, x_t, posterior, t)),
             mean_per_item(own),
         ]
         return torch.stack([column.double() for column in columns], 1)
