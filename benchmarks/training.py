@@ -39,7 +39,7 @@ def suffuse_unet(width: int, blocks: int) -> tuple[nn.Module, Call]:
 
 
 def suffuse_transformer(patch: int) -> tuple[nn.Module, Call]:
-    network = Transformer(3, patch=patch, width=160, depth=6, heads=4)
+    network = Transformer(3, patch=patch, width=192, depth=4, heads=3)
     return network, lambda network, x, t: network(x, t * 0.04 - 20)
 
 
