@@ -48,7 +48,7 @@ def digits(out: Path, minutes: float | None = None, seed: int = 0) -> None:
         data=DataSection(size=8, channels=1, condition=("label",)),
         network=NetworkSection(width=64, multipliers=(1, 2), blocks=1, network_dropout=0.1),
         objective=ObjectiveSection(time_mean=-0.6),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=20, guidance=1.05),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=30),
         training=TrainingConfig(learning_rate=3e-3, precision="bf16", held_out=0.03, minutes=minutes or 1.4, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=40)
@@ -63,7 +63,7 @@ def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
         network=NetworkSection(width=64, multipliers=(1, 2, 2), blocks=1),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=20, guidance=1.05),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
         training=TrainingConfig(batch=64, learning_rate=2e-3, precision="bf16", minutes=minutes or 8.0, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=8)
