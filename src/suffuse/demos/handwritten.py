@@ -62,9 +62,10 @@ def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     images, labels = table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
-        network=NetworkSection(width=64, multipliers=(1, 2, 2), blocks=1),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=20),
-        training=TrainingConfig(batch=64, learning_rate=2e-3, precision="bf16", minutes=minutes or 8.0, seed=seed),
+        network=NetworkSection(width=48, multipliers=(1, 2, 4), blocks=1),
+        objective=ObjectiveSection(time_mean=-0.6),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=30),
+        training=TrainingConfig(batch=64, learning_rate=3e-3, precision="bf16", minutes=minutes or 6.3, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=8)
 
