@@ -14,7 +14,7 @@ from suffuse.tree import PRESENT
 CONDITIONS = {"class": Classes(3), "pose": Vector(2), "caption": Tokens(11, 6)}
 SPACES = {1: (13,), 2: (7, 5), 3: (3, 5, 2)}
 TINY = {1: (1,), 2: (1, 1), 3: (1, 1, 1)}
-KINDS = ["unet", "transformer"]
+KINDS = ["unet", "unet of patches", "transformer"]
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("dimensions", [1, 2, 3])]
 
@@ -22,10 +22,11 @@ pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("d
 def build(kind: str, dimensions: int, conditions: Mapping = CONDITIONS, alive: bool = True, **options) -> nn.Module:
     """A small network; `alive` gives random values to what starts at zero, so that no branch is silent."""
     torch.manual_seed(0)
-    if kind == "unet":
-        network = UNet(2, dimensions=dimensions, width=8, multipliers=(1, 2), conditions=conditions, **options)
-    else:
+    if kind == "transformer":
         network = Transformer(2, dimensions=dimensions, width=24, depth=2, heads=2, conditions=conditions, **options)
+    else:
+        options |= {"patch": 2 if kind == "unet of patches" else 1, "conditions": conditions}
+        network = UNet(2, dimensions=dimensions, width=8, multipliers=(1, 2), **options)
     for parameter in network.parameters():
         if alive and not parameter.any():
             nn.init.normal_(parameter, std=0.2)

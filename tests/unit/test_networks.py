@@ -13,15 +13,16 @@ from suffuse.networks import Classes, Tokens, Transformer, UNet, Vector
 from suffuse.networks.layers import (
     Attention,
     LevelEmbedding,
+    assemble,
     attend,
     head_count,
     modulate,
     normalize,
     pad_to_multiple,
+    patches,
     rotary,
     rotate,
 )
-from suffuse.networks.transformer import patches, picture
 
 
 def test_kinds_of_conditions_are_plain_data():
@@ -92,13 +93,12 @@ def test_rotary_turns_each_axis_by_its_own_angles():
 
 
 @pytest.mark.parametrize(("space", "patch"), [((6,), (3,)), ((4, 6), (2, 3)), ((4, 2, 6), (2, 1, 3))])
-def test_patches_and_their_picture(space: tuple[int, ...], patch: tuple[int, ...]):
+def test_patches_and_what_they_are_assembled_to(space: tuple[int, ...], patch: tuple[int, ...]):
     x = torch.arange(2 * 3 * math.prod(space)).view(2, 3, *space)
     cut = patches(x, patch)
     first = x[(1, slice(None), *(slice(side) for side in patch))]
-    assert torch.equal(cut[1, 0], first.flatten())
-    grid = [size // side for size, side in zip(space, patch, strict=True)]
-    assert torch.equal(picture(cut, patch, grid), x)
+    assert torch.equal(cut[(1, *(0 for _ in patch))], first.flatten())
+    assert torch.equal(assemble(cut, patch), x)
 
 
 def test_padding_is_at_the_end_of_each_axis():

@@ -46,6 +46,32 @@ def crop(x: Tensor, space: Sequence[int]) -> Tensor:
     return x
 
 
+def patches(x: Tensor, patch: Sequence[int]) -> Tensor:
+    """Cut (B, C, *space) into patches: (B, *grid, C * pixels of a patch), the pixels in row-major order.
+
+    Example:
+        >>> patches(torch.arange(8).view(1, 1, 2, 4), (2, 2))
+        tensor([[[[0, 1, 4, 5],
+                  [2, 3, 6, 7]]]])
+    """
+    axes = len(patch)
+    for axis, side in enumerate(patch):
+        x = x.unflatten(2 + 2 * axis, (-1, side))
+    grid, inner = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
+    return x.permute(0, *grid, 1, *inner).flatten(1 + axes)
+
+
+def assemble(x: Tensor, patch: Sequence[int]) -> Tensor:
+    """Put patches together again: the inverse of `patches`."""
+    axes = len(patch)
+    x = x.unflatten(1 + axes, (-1, *patch))
+    pairs = [place for axis in range(axes) for place in (1 + axis, 2 + axes + axis)]
+    x = x.permute(0, 1 + axes, *pairs)
+    for axis in range(axes):
+        x = x.flatten(2 + axis, 3 + axis)
+    return x
+
+
 def check_input(x: Tensor, channels: int, dimensions: int) -> None:
     """Refuse a state that is not (B, channels, *space).
 

@@ -13,18 +13,19 @@ from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
     LevelEmbedding,
+    assemble,
     check_input,
     crop,
     head_count,
     modulate,
     normalize,
     pad_to_multiple,
+    patches,
     zero,
 )
 
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-LAYOUT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class UNet(nn.Module):
@@ -33,13 +34,15 @@ class UNet(nn.Module):
     A block is x + conv(silu(conv(norm(x)) (1 + scale) + shift)), scale and shift linear in the embedding of
     noise level and conditions; norm is over the channels of each place. Resolution is halved and doubled by
     convolutions of two places a side. What crosses from the falling to the rising side is added through a 1x1
-    convolution, which is the same as a concatenation followed by one. Any spatial size is taken: it is padded
-    with zeros up to a multiple of 2^(levels - 1), and the result is cropped.
+    convolution, which is the same as a concatenation followed by one. With patches of a side above 1 the network
+    works on their grid, the pixels of a patch as its channels. Any spatial size is taken: it is padded with zeros
+    up to a multiple of patch * 2^(levels - 1), and the result is cropped.
 
     Args:
         channels: of the state.
         dimensions: spatial axes, 1 to 3.
-        width: channels at full resolution.
+        patch: side of a patch.
+        width: channels at full resolution, of patches.
         multipliers: channels of each level over `width`, one entry a level.
         blocks: residual blocks per level and side; the deepest level has both sides' blocks.
         attention: levels with self-attention, counted from full resolution, or from the deepest as -1.
@@ -65,6 +68,7 @@ class UNet(nn.Module):
         channels: int,
         *,
         dimensions: int = 2,
+        patch: int = 1,
         width: int = 64,
         multipliers: Sequence[int] = (1, 2, 4),
         blocks: int = 2,
@@ -80,7 +84,9 @@ class UNet(nn.Module):
         if not all(-count <= level < count for level in attention):
             raise UserError(f"attention at levels {tuple(attention)}, but there are {count}; the first is 0")
         self.channels, self.dimensions = channels, dimensions
-        self.multiple = 2 ** (count - 1)
+        self.patch = (patch,) * dimensions
+        self.multiple = (patch * 2 ** (count - 1),) * dimensions
+        pixels = patch**dimensions
         features = 4 * width
         self.level = LevelEmbedding(features)
         self.conditioner = Conditioner(conditions, features)
@@ -94,14 +100,14 @@ class UNet(nn.Module):
             )
 
         convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]
-        self.stem = convolution(channels, widths[0], 3, padding=1)
+        self.stem = convolution(channels * pixels, widths[0], 3, padding=1)
         self.falling = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
         self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.deepest = stage(count - 1, 2 * blocks)
         self.up = nn.ModuleList(transposed(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
         self.across = nn.ModuleList(convolution(fine, fine, 1) for fine in widths[:-1])
         self.rising = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
-        self.out = zero(convolution(widths[0], out_channels or channels, 3, padding=1))
+        self.out = zero(convolution(widths[0], (out_channels or channels) * pixels, 3, padding=1))
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition = None) -> Tensor:
         """Apply the network.
@@ -117,8 +123,7 @@ class UNet(nn.Module):
         check_input(x, self.channels, self.dimensions)
         vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
         vector = F.silu(self.level(level, len(x)) + vector)
-        h = pad_to_multiple(x, [self.multiple] * self.dimensions)
-        h = self.stem(h.contiguous(memory_format=LAYOUT[self.dimensions]))
+        h = self.stem(first(patches(pad_to_multiple(x, self.multiple), self.patch)))
         crossing: list[Tensor] = []
         for stage, down in zip(self.falling, self.down, strict=True):
             crossing.append(stage(h, vector, tokens, mask))
@@ -126,7 +131,7 @@ class UNet(nn.Module):
         h = self.deepest(h, vector, tokens, mask)
         for stage, up, across in reversed(list(zip(self.rising, self.up, self.across, strict=True))):
             h = stage(up(h).add_(across(crossing.pop())), vector, tokens, mask)
-        return crop(self.out(F.silu(norm(h))), x.shape[2:])
+        return crop(assemble(last(self.out(F.silu(norm(h)))), self.patch), x.shape[2:])
 
 
 class Stage(nn.Module):

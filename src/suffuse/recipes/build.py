@@ -72,10 +72,12 @@ def build_network(
             conditions=specs,
             dropout=section.network_dropout,
         )
-    multipliers = section.multipliers or default_multipliers(max(space))
+    patch = section.patch or 1
+    multipliers = section.multipliers or default_multipliers(-(-max(space) // patch))
     return UNet(
         channels,
         dimensions=len(space),
+        patch=patch,
         width=section.width,
         multipliers=multipliers,
         blocks=section.blocks,

@@ -44,7 +44,9 @@ class NetworkSection(Section):
         default=None, description="unet: levels with attention, from 0; by default the last"
     )
     patch: int | None = Field(
-        default=None, ge=1, description="transformer: side of a patch; by default chosen from the size"
+        default=None,
+        ge=1,
+        description="side of the patches that the network sees; by default 1, for a transformer chosen from the size",
     )
     depth: int = Field(default=6, ge=1, description="transformer: number of blocks")
     heads: int = Field(default=4, ge=1, description="transformer: attention heads")
