@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from suffuse.processes import Product as Product
     from suffuse.rng import Streams as Streams
     from suffuse.samplers import sample as sample
+    from suffuse.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _WHERE = {
     "load": "model",
     "sample": "samplers",
     "train": "learn",
+    "tune": "tuning",
 }
 _MODULES = (
     "codecs",
@@ -101,6 +103,7 @@ __all__ = [
     "schedules",
     "train",
     "tree",
+    "tune",
 ]
 
 

@@ -1,6 +1,6 @@
 """The denoiser: network, process and parameterization, joined to answer one question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -18,6 +18,7 @@ class Denoiser(nn.Module):
         network: called as ``network(x, level, condition)``.
         process: how the data was destroyed.
         parameterization: what the network's output means.
+        shape: of one item, where it is known.
 
     Raises:
         UserError: where the parameterization does not fit the process.
@@ -30,9 +31,16 @@ class Denoiser(nn.Module):
         tensor([[0., 0.]])
     """
 
-    def __init__(self, network: Callable[..., Any], process: Process[Any], parameterization: Parameterization) -> None:
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        process: Process[Any],
+        parameterization: Parameterization,
+        shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         parameterization.check(process)
+        self.shape = None if shape is None else tuple(shape)
         self.network, self.process, self.parameterization = network, process, parameterization
 
     def forward(self, x_t: State, t: Time, condition: Condition = None) -> Posterior[Any]:
@@ -47,7 +55,25 @@ class Denoiser(nn.Module):
         posterior = self.parameterization.posterior(self.network(scaled, level, condition), x_t, t, self.process)
         return self.process.restrict(posterior, x_t, t)
 
+    @property
+    def sigma_data(self) -> float:
+        """Deviation of the data, by which samplers choose their units."""
+        return self.parameterization.sigma_data
+
     @classmethod
-    def from_function(cls, process: Process[Any], function: Callable[[Any, Any, Any], Any]) -> "Denoiser":
-        """A denoiser of any function of (x_t, t, condition) that gives a posterior or its mean."""
-        return cls(function, process, Direct())
+    def from_function(
+        cls,
+        process: Process[Any],
+        function: Callable[[Any, Any, Any], Any],
+        sigma_data: float = 1.0,
+        shape: Sequence[int] | None = None,
+    ) -> "Denoiser":
+        """A denoiser of any function of (x_t, t, condition) that gives a posterior or its mean.
+
+        Args:
+            process: how the data was destroyed.
+            function: called as ``function(x_t, t, condition)``.
+            sigma_data: deviation of the data, by which samplers choose their units.
+            shape: of one item, where it is known.
+        """
+        return cls(function, process, Direct(sigma_data), shape)

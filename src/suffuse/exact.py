@@ -115,7 +115,14 @@ class GaussianMixture:
             y, a, v = _measurement(process, x_t, t, condition, source)
             return self.posterior(y, a, v, self._conditioned(x_t, condition))
 
-        return Denoiser.from_function(process, posterior)
+        return Denoiser.from_function(process, posterior, self.std, self.means.shape[1:])
+
+    @property
+    def std(self) -> float:
+        """Deviation of an element of the data, over all elements."""
+        weights = self.weights.reshape(-1, *(1,) * (self.means.ndim - 1))
+        mean = (weights * self.means).sum(0)
+        return float((weights * (self.variances + (self.means - mean) ** 2)).sum(0).mean().sqrt())
 
     def _conditioned(self, x_t: Tensor, condition: Condition) -> Tensor | None:
         if condition is None or "component" not in condition:

@@ -47,6 +47,47 @@ def karras(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
     return _through_ratio(schedule, (high + _steps(n) * (low - high)) ** rho)
 
 
+def straight(schedule: Schedule, n: int, scale: float = 1.0) -> Tensor:
+    r"""N steps, equal in :math:`\tau = \sigma_t / (c \alpha_t + \sigma_t)`, from one end of the schedule to the other.
+
+    With c the deviation of the data, as many steps are spent where data outweighs noise as where noise outweighs
+    data. For ``Flow`` and c = 1 the grid is uniform, and for other c it is that grid *shifted* by c: for data at twice
+    the side of what c was chosen for, 2 c.
+
+    Sources: "Flow Straight and Fast" (Liu, Gong, Liu, 2023); the shift as in "Scaling Rectified Flow Transformers for
+    High-Resolution Image Synthesis" (Esser et al., 2024), equation 23.
+
+    Example:
+        >>> from suffuse.schedules import Flow
+        >>> straight(Flow(), 4, 3.0)
+        tensor([1.0000, 0.9000, 0.7500, 0.5000, 0.0000], dtype=torch.float64)
+    """
+    first, last = (1 / (1 + scale / ratio) if ratio > 0 else 0.0 for ratio in _own_ends(schedule))
+    tau = last + _steps(n) * (first - last)
+    return _through_ratio(schedule, scale * tau / (1 - tau))
+
+
+def cosine(schedule: Schedule, n: int) -> Tensor:
+    r"""N steps, equal in the angle :math:`\arctan(\sigma_t / \alpha_t)`: uniform for ``Cosine``.
+
+    Source: "Improved Denoising Diffusion Probabilistic Models" (Nichol, Dhariwal, 2021).
+    """
+    first, last = (math.atan(ratio) for ratio in _own_ends(schedule))
+    return _through_ratio(schedule, torch.tan(last + _steps(n) * (first - last)))
+
+
+def quadratic(n: int) -> Tensor:
+    """N steps, equal in the square root of t: finer towards the data.
+
+    Source: "Denoising Diffusion Implicit Models" (Song, Meng, Ermon, 2021), appendix D.
+
+    Example:
+        >>> quadratic(2)
+        tensor([1.0000, 0.2500, 0.0000], dtype=torch.float64)
+    """
+    return uniform(n) ** 2
+
+
 def _checked(n: int) -> int:
     if n < 1:
         raise ValueError(f"a grid needs at least one step, got {n}")
@@ -57,8 +98,13 @@ def _steps(n: int) -> Tensor:
     return torch.arange(_checked(n) + 1, dtype=torch.float64) / n
 
 
-def _ratio_ends(schedule: Schedule) -> tuple[float, float]:
+def _own_ends(schedule: Schedule) -> tuple[float, float]:
     first, last = torch.exp(-schedule.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64)) / 2).tolist()
+    return first, last
+
+
+def _ratio_ends(schedule: Schedule) -> tuple[float, float]:
+    first, last = _own_ends(schedule)
     return max(first, RATIO_RANGE[0]), min(last, RATIO_RANGE[1])
 
 

@@ -23,6 +23,8 @@ class Parameterization(ABC):
 
     process: ClassVar[type[Process[Any]]] = Process
     """The processes that it fits."""
+    sigma_data: float = 1.0
+    """Deviation of the data, where that has a meaning."""
 
     def check(self, process: Process[Any]) -> None:
         """Refuse, in one sentence, a process that does not fit."""
@@ -210,6 +212,9 @@ class Each(Parameterization):
 
 class Direct(Parameterization):
     """No map at all: the "network" is a function of (x_t, t, condition) that gives a posterior or its mean."""
+
+    def __init__(self, sigma_data: float = 1.0) -> None:
+        self.sigma_data = sigma_data
 
     def inputs(self, x_t: State, t: Time, process: Process[Any]) -> tuple[State, Time]:
         """As they are."""

@@ -33,7 +33,7 @@ class Guided(Denoiser):
     """
 
     def __init__(self, main: Denoiser, reference: Denoiser, weight: float, interval: Interval = (0.0, 1.0)) -> None:
-        super().__init__(_Tilted(main, reference, weight, interval), main.process, Direct())
+        super().__init__(_Tilted(main, reference, weight, interval), main.process, Direct(main.sigma_data), main.shape)
 
 
 class ClassifierFree(Denoiser):
@@ -53,7 +53,7 @@ class ClassifierFree(Denoiser):
         interval: Interval = (0.0, 1.0),
         drop: set[str] | None = None,
     ) -> None:
-        super().__init__(_Unconditioned(denoiser, weight, interval, drop), denoiser.process, Direct())
+        super().__init__(_Unconditioned(denoiser, weight, interval, drop), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
 
 
 class _Tilted(nn.Module):

@@ -1,5 +1,6 @@
 """Discrete processes: tokens that jump to a mask, to any value, or to a value of the data's marginals."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,6 +118,23 @@ class Discrete(Process[Tensor]):
             alpha_s * r + (1 - alpha_s) * pi * r.sum(-1, keepdim=True)
         )
         return markov if eta == 1 else torch.lerp(keeping, markov, eta)
+
+    def jumps(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time) -> Tensor:
+        r"""Expected jumps (B, ..., V or V + 1) from x_t to each value between t and s > 0, for a posterior that stays.
+
+        The integral of the reverse rates over time, by Gauss' rule in log t.
+        """
+        nodes, weights = np.polynomial.legendre.leggauss(16)
+        t, s = as_time(t, x_t), as_time(s, x_t)
+        here = torch.nn.functional.one_hot(x_t, len(self.pi)).double()
+        p = self._over_states(posterior.mean.double())
+        total = torch.zeros_like(p)
+        for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
+            u = t * (s / t) ** ((node + 1) / 2)
+            alpha_u = (1 - expand(u, x_t, trailing=1)).clamp(min=1e-12)
+            rates = self._rates(p, here, x_t, alpha_u) / alpha_u
+            total += weight / 2 * expand((t / s).log() * u, x_t, trailing=1) * rates
+        return total * (1 - here)
 
     def _over_states(self, p: Tensor) -> Tensor:
         """Probabilities over the clean vocabulary, with a zero for the mask where there is one."""

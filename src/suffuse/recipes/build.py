@@ -43,7 +43,7 @@ def build_denoiser(
     parameterization = PARAMETERIZATIONS[recipe.process.parameterization]
     assert issubclass(parameterization, Affine)
     network = build_network(recipe.network, shape, conditions)
-    return Denoiser(network, build_process(recipe.process), parameterization(sigma_data))
+    return Denoiser(network, build_process(recipe.process), parameterization(sigma_data), shape)
 
 
 def build_process(section: ProcessSection) -> Gaussian:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
-from suffuse.processes import Process
+from suffuse.parameterizations import Direct
+from suffuse.posteriors import Posterior
+from suffuse.processes import Gaussian, Process, Time
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import Condition, State, device, map_leaves
+from suffuse.tree import Condition, State, batch_size, device, map_leaves
 
 Callback = Callable[[int, Tensor, State], None]
 """Called after each step with (number of the step from 0, time reached, state there)."""
@@ -27,8 +29,21 @@ class Sampler(ABC):
     """Order of convergence on the probability-flow ODE, or of the weak error where :attr:`stochastic`."""
     stochastic: bool = False
     """Whether a step draws random numbers."""
+    stages: int = 1
+    """Evaluations of a step; one that ends where nothing is left of the noise needs a single one."""
     one_step: ClassVar[bool] = True
     """Whether a step needs no memory of earlier ones, so that other samplers may wrap it."""
+
+    def steps(self, denoiser: Denoiser, evaluations: int) -> int:
+        """The steps of a walk from 1 to 0 that takes at most so many evaluations.
+
+        Raises:
+            UserError: not one step can be taken with so few.
+        """
+        last = self.stages if noisy_end(denoiser.process) else 1
+        if evaluations < last:
+            raise UserError(f"{type(self).__name__} needs at least {last} evaluations, got {evaluations}")
+        return (evaluations - last) // self.stages + 1
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """What the first step is given as state. The whole grid is known here: coefficients are computed once."""
@@ -58,6 +73,38 @@ class Sampler(ABC):
             if callback is not None:
                 callback(number, s, x)
         return x
+
+
+def noisy_end(process: Process[Any]) -> bool:
+    """Whether some noise is left at t = 0."""
+    return isinstance(process, Gaussian) and float(process.schedule.sigma(torch.zeros(()))) > 0
+
+
+class Counted(Denoiser):
+    """A denoiser that counts how often it is asked.
+
+    Attributes:
+        evaluations: calls so far, each one evaluation of the network for the whole batch.
+        items: items evaluated so far, over all calls.
+
+    Example:
+        >>> import suffuse as sf
+        >>> law = sf.exact.GaussianMixture(torch.zeros(1, 2), torch.ones(1))
+        >>> denoiser = Counted(law.denoiser(sf.Gaussian(sf.schedules.Flow())))
+        >>> _ = sf.sample(denoiser, sf.samplers.Heun(), torch.randn(5, 2), sf.grids.uniform(4))
+        >>> denoiser.evaluations, denoiser.items
+        (7, 35)
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__(self._count, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        self.denoiser = denoiser
+        self.evaluations = self.items = 0
+
+    def _count(self, x_t: State, t: Time, condition: Condition) -> Posterior[Any]:
+        self.evaluations += 1
+        self.items += batch_size(x_t)
+        return self.denoiser(x_t, t, condition)
 
 
 @torch.no_grad()

@@ -1,9 +1,7 @@
-"""Heun's method, two evaluations a step, and the churn that can be put before any one-step sampler."""
+"""Heun's method: two evaluations a step."""
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
@@ -29,7 +27,7 @@ class Heun(Sampler):
     """
 
     process = Gaussian
-    order = 2
+    order = stages = 2
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
@@ -49,54 +47,3 @@ def straightened(process: Any, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]
     r"""Size :math:`\alpha + \sigma` and place :math:`\tau = \sigma / (\alpha + \sigma)` on the straightened flow."""
     alpha_t, sigma_t = process.coordinates(t, like)
     return alpha_t + sigma_t, sigma_t / (alpha_t + sigma_t)
-
-
-class Churn(Sampler):
-    r"""Noise before each step: up from t by a factor :math:`1 + \gamma` in :math:`\sigma / \alpha`, then the inner
-    sampler's step down.
-
-    .. math:: \gamma = \min(\text{amount} / N, \sqrt 2 - 1), \quad \text{where } \sigma_t / \alpha_t \text{ lies in
-    the range given.}
-
-    The fresh noise corrects errors of earlier steps, at the price of more steps.
-
-    Source: algorithm 2 of "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022).
-
-    Args:
-        inner: any one-step sampler of Gaussian processes.
-        amount: :math:`S_{\text{churn}}`, noise added over the whole walk.
-        low: least sigma/alpha at which to churn.
-        high: largest sigma/alpha at which to churn.
-    """
-
-    process = Gaussian
-    stochastic = True
-
-    def __init__(
-        self, inner: Sampler | None = None, amount: float = 10.0, low: float = 0.05, high: float = 50.0
-    ) -> None:
-        self.inner = Heun() if inner is None else inner
-        if not self.inner.one_step:
-            raise ValueError(f"churn breaks the memory of {type(self.inner).__name__}; give a one-step sampler")
-        self.amount, self.low, self.high = amount, low, high
-
-    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
-        """The factor of noise for this number of steps, and the inner sampler's state."""
-        gamma = min(self.amount / (len(times) - 1), math.sqrt(2) - 1)
-        return gamma, self.inner.init(denoiser, x1, times)
-
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """Up, then down."""
-        gamma, inner = state
-        process = denoiser.process
-        assert isinstance(process, Gaussian)
-        log_snr = process.schedule.log_snr(t)
-        if self.low <= float(torch.exp(-log_snr / 2)) <= self.high:
-            higher = process.schedule.inverse(log_snr - 2 * math.log1p(gamma)).clamp(max=1.0)
-            rng = rng.fold("churn").at(t)  # for the step down too: the walk crosses the same times twice
-            x_t = process.forward(x_t, t, higher, rng)
-            t = higher
-        x_s, inner = self.inner.step(denoiser, x_t, t, s, condition, inner, rng)
-        return x_s, (gamma, inner)

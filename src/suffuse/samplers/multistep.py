@@ -1,112 +1,318 @@
-"""The multistep exponential integrator: one evaluation a step, orders 1 to 3."""
+"""Linear multistep methods: one evaluation a step, and a polynomial through the last ones."""
 
-import math
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
-from suffuse.posteriors import Posterior
 from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.base import Sampler
+from suffuse.samplers.integrals import (
+    Clock,
+    Data,
+    Form,
+    LogRatio,
+    Noise,
+    Place,
+    Scales,
+    Step,
+    Straight,
+    Velocity,
+    coefficients,
+    earlier,
+    integrals,
+    scales,
+)
+from suffuse.schedules import Schedule
 from suffuse.tree import Condition, State
 
 
-class Multistep(Sampler):
-    r"""DPM-Solver++ of order 1 to 3: the posterior is extrapolated through the last steps, then one reverse kernel.
+class Plan(NamedTuple):
+    """The numbers of one step."""
+
+    predict: Step
+    correct: Step | None
+    """The step before, once more, now that the quantity at its end is known."""
+    quantity: tuple[float, float]
+    noise: float
+
+
+class Memory(NamedTuple):
+    """What one step leaves to the next."""
+
+    plans: Sequence[Plan]
+    number: int = 0
+    quantities: tuple[Tensor, ...] = ()
+    """At the last nodes, newest first."""
+    state: Tensor | None = None
+    mean: Tensor | None = None
+    noise: Tensor | None = None
+    """Of the step before: where it began, the posterior mean there, and the noise that it added."""
+
+
+class LinearMultistep(Sampler):
+    r"""A step by the polynomial through the last quantities of a form; see :mod:`suffuse.samplers.integrals`.
+
+    With a corrector, each step is taken once more when the quantity at its end is known, at the state that was
+    predicted: the polynomial then goes through that one too. It costs no evaluation.
+
+    Args:
+        order: number of quantities that a step uses.
+        corrector: whether there is one.
+    """
+
+    process = Gaussian
+    one_step = False
+    orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    def __init__(self, order: int, corrector: bool, eta: float = 0.0) -> None:
+        if order not in self.orders:
+            raise ValueError(f"{type(self).__name__} has orders {_listed(self.orders)}, got {order}")
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must lie in [0, 1], got {eta}")
+        self.order, self.corrector, self.eta = order, corrector, eta
+        self.stochastic = eta > 0
+
+    @abstractmethod
+    def form(self, denoiser: Denoiser) -> Form:
+        """How the ODE is written."""
+
+    @abstractmethod
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """The variable of the polynomial."""
+
+    def weights(self, form: Form, place: Place, start: Scales, end: Scales, nodes: Sequence[Scales]) -> Tensor:
+        """Of the quantity at all nodes but the first."""
+        return integrals(form, place, start, end, nodes)
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Memory:
+        """All coefficients, as numbers."""
+        process = denoiser.process
+        assert isinstance(process, Gaussian)
+        if self.stochastic:
+            process.refuse_coupled("noise on the way (eta > 0)")
+        form, place = self.form(denoiser), self.place(denoiser, process.schedule)
+        at = scales(process.schedule, times)
+        start, end = at.pick(slice(-1)), at.pick(slice(1, None))
+        nodes = [earlier(start, steps) for steps in range(self.order)]
+        steps = coefficients(form, start, end, self.weights(form, place, start, end, nodes))
+        again: list[Step | None] = [None] * len(steps)
+        if self.corrector:
+            nodes = [start, end, *nodes[1:]]
+            again[1:] = coefficients(form, start, end, integrals(form, place, start, end, nodes))[:-1]
+        noise = form.noise(start, end).tolist() if isinstance(form, Data) else [0.0] * len(steps)
+        quantities = torch.stack(form.quantity(start), 1).tolist()
+        return Memory([Plan(*row) for row in zip(steps, again, map(tuple, quantities), noise, strict=True)])
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Memory, rng: Streams
+    ) -> tuple[State, Memory]:
+        """See the class."""
+        plan = state.plans[state.number]
+        mean = denoiser(x_t, t, condition).mean
+        p, r = plan.quantity
+        q = mean if p == 0 else torch.add(x_t * p, mean, alpha=r)
+        if plan.correct is not None:
+            assert state.state is not None and state.mean is not None
+            x_t = plan.correct.take(state.state, state.mean, (q, *state.quantities[1:]))
+            x_t = x_t if state.noise is None else x_t + state.noise
+        x_s = plan.predict.take(x_t, mean, state.quantities)
+        noise = plan.noise * rng.fold("reverse").brownian(x_t, t, s) if plan.noise > 0 else None
+        x_s = x_s if noise is None else x_s + noise
+        quantities = (q, *state.quantities[: self.order - 1])
+        return x_s, Memory(state.plans, state.number + 1, quantities, x_t, mean, noise)
+
+
+def _listed(orders: Sequence[int]) -> str:
+    return ", ".join(map(str, orders[:-1])) + f" and {orders[-1]}"
+
+
+class Adams(LinearMultistep):
+    r"""Adams' method on the velocity of the straightened flow: the fewest evaluations for a given error.
+
+    With c the deviation of the data, :math:`y = x / (c \alpha + \sigma)` moves over
+    :math:`\tau = \sigma / (c \alpha + \sigma)` as
+
+    .. math:: \frac{dy}{d\tau} = E[\varepsilon - x_0 / c \, | \, x_t],
+
+    whose right side hardly changes where data is far from or near to being decided, and is finite at both ends. It is
+    extrapolated through the last steps (Bashforth) and each step is corrected when its end is known (Moulton), at no
+    further evaluation. Use it with ``grids.straight``, whose steps are even in :math:`\tau`.
+
+    Sources: the methods of Adams, as in "Solving Ordinary Differential Equations I" (Hairer, Norsett, Wanner, 1993);
+    the velocity as in "Flow Straight and Fast" (Liu, Gong, Liu, 2023), here in units of the data.
+
+    Args:
+        order: 1 to 4, the number of velocities that are extrapolated.
+        corrector: whether steps are corrected.
+    """
+
+    orders = (1, 2, 3, 4)
+
+    def __init__(self, order: int = 3, corrector: bool = True) -> None:
+        super().__init__(order, corrector)
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Velocity(denoiser.sigma_data)
+
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """See the class."""
+        return Straight(denoiser.sigma_data)
+
+
+class Multistep(LinearMultistep):
+    r"""DPM-Solver++ of order 1 to 3: the posterior mean is extrapolated through the last steps.
 
     The probability-flow ODE has the exact solution, with :math:`\rho = \alpha / \sigma`,
 
-    .. math:: x_s = \frac{\sigma_s}{\sigma_t} x_t + \sigma_s \int_{\rho_t}^{\rho_s} E[x_0 | x_\rho] \, d\rho.
+    .. math:: x_s = \frac{\sigma_s}{\sigma_t} x_t + \sigma_s \int_{\rho_t}^{\rho_s} E[x_0 | x_\rho] \, d\rho,
 
-    With the polynomial through the last k posterior means the integral is the reverse kernel for a tilted posterior
-    :math:`\sum_i c_i q_i`, :math:`\sum_i c_i = 1`. The polynomial is one in
-    :math:`\tau = \sigma / (\alpha + \sigma)`, which is finite at both ends, so that walks may start at
-    :math:`\alpha = 0` and end at :math:`\sigma = 0` without a special case, and the means are smoother in it than in
-    the log-SNR. The choice for few evaluations; order 3 wins from about 20 steps on.
-
-    With :math:`\eta > 0` the kernel is the one at :math:`\eta`, on one Brownian path: a solver of the SDE. Noise
-    mends errors of earlier steps and of the network, where 20 steps or more can be afforded.
+    and the mean is taken for a polynomial: here one in :math:`\tau = \sigma / (c \alpha + \sigma)`, which is finite
+    at both ends, so that walks may start at :math:`\alpha = 0` and end at :math:`\sigma = 0` without a special case,
+    and in which the mean is smoother than in the log-SNR. The step is affine in posterior means alone, and so keeps
+    to what they keep to. Use it with guidance and many steps.
 
     Source: "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models" (Lu, Zhou, Bao, Chen,
     Li, Zhu, 2022), whose polynomial is in the log-SNR.
 
     Args:
         order: 1, 2 or 3.
-        eta: share of the kernel's noise, in [0, 1].
     """
 
-    process = Gaussian
-    one_step = False
+    def __init__(self, order: int = 2) -> None:
+        super().__init__(order, corrector=False)
 
-    def __init__(self, order: int = 2, eta: float = 0.0) -> None:
-        if order not in (1, 2, 3):
-            raise ValueError(f"Multistep has orders 1, 2 and 3, got {order}")
-        if not 0 <= eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        self.order, self.eta = order, eta
-        self.stochastic = eta > 0
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Data(self.eta)
 
-    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
-        """All coefficients, as numbers, and the memory of posteriors, still empty."""
-        process = denoiser.process
-        assert isinstance(process, Gaussian)
-        times = times.double().cpu()
-        if self.stochastic:
-            process.refuse_coupled("noise on the way (eta > 0)")
-        kernels = torch.stack(process.kernel(times[:-1], times[1:], self.eta), 1).tolist()
-        alpha, sigma = process.schedule.alpha(times), process.schedule.sigma(times)
-        places = (sigma / (alpha + sigma)).tolist()
-        extrapolations = [_extrapolation(places[: i + 2], self.order) for i in range(len(times) - 1)]
-        return list(zip(kernels, extrapolations, strict=True)), []
-
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """The state is what is left of the coefficients, and the last posteriors, newest first."""
-        coefficients, memory = state
-        ((a, b, c), weights), *coefficients = coefficients
-        memory = [denoiser(x_t, t, condition), *memory[: self.order - 1]]
-        mean = _combine(memory, weights).mean
-        x_s = torch.add(x_t * a, mean, alpha=b)
-        if c > 0:
-            x_s = x_s + c * rng.fold("reverse").brownian(x_t, t, s)
-        return x_s, (coefficients, memory)
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """See the class."""
+        return Straight(denoiser.sigma_data)
 
 
-def _combine(memory: list[Posterior[Any]], weights: list[float]) -> Posterior[Any]:
-    r"""The tilted posterior :math:`\sum_i c_i q_i`, as nested tilts of two."""
-    if len(weights) == 1:
-        return memory[0]
-    rest = 1 - weights[0]
-    if rest == 0:
-        return memory[0]
-    return memory[0].tilt(_combine(memory[1:], [c / rest for c in weights[1:]]), weights[0])
+class MultistepSDE(Multistep):
+    r"""DPM-Solver++ for the reverse SDE: :class:`Multistep` with fresh noise at every step, on a Brownian path.
 
+    With a share :math:`\eta` of the noise (1 for the reverse SDE itself, 0 for the ODE),
 
-def _extrapolation(places: list[float], order: int) -> list[float]:
-    r"""Weights :math:`c_i` of the last posteriors, newest first, for the step to the last of these places :math:`\tau`.
+    .. math:: x_s = \frac{\sigma_s}{\sigma_t} \left(\frac{\rho_t}{\rho_s}\right)^{\eta^2} x_t + \sigma_s \rho_s^{-\eta^2}
+        \int E[x_0 | x_\rho] \, d\rho^{1 + \eta^2} + \sigma_s \sqrt{1 - (\rho_t / \rho_s)^{2 \eta^2}} \; \varepsilon.
 
-    They are the means over :math:`1 / \tau` (which is :math:`\rho + 1`) of Lagrange's polynomials, by the moments
+    Noise mends errors of earlier steps and of the network, where 20 steps or more can be afforded. Halving the steps
+    refines the same path, so that a seed's sample changes little.
 
-    .. math:: E[1] = 1, \qquad E[\tau] = \frac{\log(\tau_t / \tau_s)}{1 / \tau_s - 1 / \tau_t}, \qquad
-        E[\tau^2] = \tau_t \tau_s.
+    Source: "DPM-Solver++" (Lu, Zhou, Bao, Chen, Li, Zhu, 2022); "SA-Solver: Stochastic Adams Solver for Fast Sampling
+    of Diffusion Models" (Xue et al., 2023) for shares of the noise.
+
+    Args:
+        order: 1, 2 or 3 where the noise is small; the weak error is of the first order in what it is not.
+        eta: share of the noise, in (0, 1].
     """
-    here, target = places[-2], places[-1]
-    nodes = places[-2 : -2 - order : -1]
-    first = math.log(here / target) / (1 / target - 1 / here) if target > 0 else 0.0
-    moments = [1.0, first, here * target]
-    return [sum(c * m for c, m in zip(_lagrange(nodes, i), moments, strict=False)) for i in range(len(nodes))]
+
+    def __init__(self, order: int = 2, eta: float = 1.0) -> None:
+        LinearMultistep.__init__(self, order, False, eta)
 
 
-def _lagrange(nodes: list[float], i: int) -> list[float]:
-    """Coefficients, lowest power first, of the polynomial that is one at node i and zero at the others."""
-    coefficients = [1.0]
-    for j, node in enumerate(nodes):
-        if j != i:
-            scale = nodes[i] - node
-            shifted, kept = [0.0, *coefficients], [*(-node * c for c in coefficients), 0.0]
-            coefficients = [(p + q) / scale for p, q in zip(shifted, kept, strict=True)]
-    return coefficients
+class UniPC(LinearMultistep):
+    r"""Predictor and corrector on the posterior mean, in the log-SNR.
+
+    The predictor is DPM-Solver++, the corrector the same with the new mean at its end. The steps from
+    :math:`\alpha = 0` and to :math:`\sigma = 0`, where the log-SNR is infinite, are of the first order; use it with
+    ``grids.log_snr``.
+
+    Source: "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models" (Zhao, Bai, Rao,
+    Zhou, Lu, 2023), with exact integrals in place of their B(h).
+
+    Args:
+        order: of the predictor, 2 or 3; the corrector is of one more.
+    """
+
+    orders = (2, 3)
+
+    def __init__(self, order: int = 3) -> None:
+        super().__init__(order, corrector=True)
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Data()
+
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """See the class."""
+        return LogRatio()
+
+
+class SASolver(LinearMultistep):
+    r"""Stochastic Adams: :class:`MultistepSDE` in the log-SNR with a corrector.
+
+    Source: "SA-Solver: Stochastic Adams Solver for Fast Sampling of Diffusion Models" (Xue et al., 2023).
+
+    Args:
+        order: of the predictor, 1 to 3; the corrector is of one more.
+        eta: share of the noise, in [0, 1].
+    """
+
+    def __init__(self, order: int = 2, eta: float = 1.0) -> None:
+        super().__init__(order, corrector=True, eta=eta)
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Data(self.eta)
+
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """See the class."""
+        return LogRatio()
+
+
+class DEIS(LinearMultistep):
+    r"""Exponential Adams-Bashforth on the expected noise, in the schedule's own time (tAB-DEIS).
+
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int E[\varepsilon | x_t] \, d(\sigma / \alpha).
+
+    Source: "Fast Sampling of Diffusion Models with Exponential Integrator" (Zhang, Chen, 2023).
+
+    Args:
+        order: number of steps used, 1 to 4.
+    """
+
+    orders = (1, 2, 3, 4)
+
+    def __init__(self, order: int = 3) -> None:
+        super().__init__(order, corrector=False)
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Noise()
+
+    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+        """See the class."""
+        return Clock(schedule)
+
+
+class IPNDM(DEIS):
+    r"""Adams-Bashforth on the expected noise with the weights of even steps, whatever the steps are.
+
+    On a grid that is smooth in the number of the step this is of the second order, and of the named one where the
+    steps are even in :math:`\sigma / \alpha`.
+
+    Sources: "Pseudo Numerical Methods for Diffusion Models on Manifolds" (Liu, Ren, Lin, Zhao, 2022), improved as in
+    "Fast Sampling of Diffusion Models with Exponential Integrator" (Zhang, Chen, 2023).
+
+    Args:
+        order: number of steps used, 1 to 4.
+    """
+
+    _BASHFORTH = ((), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24))
+
+    def weights(self, form: Form, place: Place, start: Scales, end: Scales, nodes: Sequence[Scales]) -> Tensor:
+        """Those of the method of as many steps as there are by then."""
+        rows = torch.zeros(len(start.t), self.order - 1, dtype=torch.float64)
+        for number, row in enumerate(rows):
+            known = min(number, self.order - 1)
+            row[:known] = torch.tensor(self._BASHFORTH[known])
+        return rows

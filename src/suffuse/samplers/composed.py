@@ -1,0 +1,92 @@
+"""Samplers of two kinds of states: a product's leaves each in its own way, and a bridge by its mean."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.posteriors import Joint
+from suffuse.processes import Bridge, Product
+from suffuse.rng import Streams
+from suffuse.samplers.base import Sampler
+from suffuse.tree import Condition, State, expand
+
+
+class Leafwise(Sampler):
+    """Each leaf of a product by a sampler of its own, all told by one evaluation a step.
+
+    Args:
+        parts: sampler of each leaf, each with one evaluation a step.
+
+    Example:
+        >>> import torch, suffuse as sf
+        >>> process = sf.Product({"x": sf.Gaussian(sf.schedules.Flow()), "kind": sf.Discrete.masked(2)})
+        >>> Leafwise({"x": sf.samplers.Adams(2), "kind": sf.samplers.Confidence()}).stochastic
+        True
+    """
+
+    process = Product
+    one_step = False
+
+    def __init__(self, parts: Mapping[str, Sampler]) -> None:
+        for name, part in parts.items():
+            if part.stages != 1:
+                raise ValueError(f"{type(part).__name__} for {name} evaluates inside its steps; give one that does not")
+        self.parts = dict(parts)
+        self.stochastic = any(part.stochastic for part in parts.values())
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+        """Of each leaf."""
+        process = denoiser.process
+        assert isinstance(process, Product) and isinstance(x1, Mapping)
+        if set(self.parts) != set(process.parts):
+            raise UserError(f"samplers for {', '.join(self.parts)}, but the leaves are {', '.join(process.parts)}")
+        for name, part in self.parts.items():
+            if not isinstance(process.parts[name], part.process):
+                raise UserError(f"{type(part).__name__} does not walk {type(process.parts[name]).__name__}, which {name} is")
+        return {name: part.init(_leaf(denoiser, name, None), x1[name], times) for name, part in self.parts.items()}
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """The state is a mapping of theirs."""
+        posterior = denoiser(x_t, t, condition)
+        pairs = {
+            name: part.step(_leaf(denoiser, name, posterior), x_t[name], t, s, None, state[name], rng.fold(name))
+            for name, part in self.parts.items()
+        }
+        return {name: pair[0] for name, pair in pairs.items()}, {name: pair[1] for name, pair in pairs.items()}
+
+
+def _leaf(denoiser: Denoiser, name: str, posterior: Any) -> Denoiser:
+    """A denoiser of one leaf, which knows the answer."""
+    process = denoiser.process
+    assert isinstance(process, Product)
+
+    def answer(x_t: Any, t: Any, condition: Condition) -> Any:
+        assert isinstance(posterior, Joint)
+        return posterior.parts[name]
+
+    return Denoiser.from_function(process.parts[name], answer, denoiser.sigma_data)
+
+
+class BridgeMean(Sampler):
+    r"""A bridge without its noise: the mean of the kernel, :math:`x_s = \tfrac{s}{t} x_t + (1 - \tfrac{s}{t}) E[x_0 | x_t]`.
+
+    It is deterministic, needs no memory of the source, and ends at the posterior mean of what was lost: the least
+    squared error rather than a draw. With a bridge trained with a small sigma it is the regression flow of
+    optimal transport.
+
+    Source: "I2SB: Image-to-Image Schroedinger Bridge" (Liu et al., 2023), section 3.3 (OT-ODE).
+    """
+
+    process = Bridge
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """No state, no noise."""
+        keep = expand(s / t, x_t).to(x_t.dtype)
+        return keep * x_t + (1 - keep) * denoiser(x_t, t, condition).mean, state

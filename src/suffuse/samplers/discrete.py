@@ -1,0 +1,278 @@
+"""Walks of tokens: cached, by jumps, in an order of confidence, with second thoughts, and block by block."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.posteriors import Categorical, sample_categorical
+from suffuse.processes import Discrete
+from suffuse.processes.base import as_time
+from suffuse.rng import Streams
+from suffuse.samplers.ancestral import Ancestral
+from suffuse.samplers.base import Callback, Sampler
+from suffuse.tree import Condition, State, expand, map_leaves
+
+
+def refuse_unmasked(sampler: Sampler, process: Any) -> None:
+    """Refuse a process without a mask token."""
+    if len(process.pi) != process.vocabulary + 1:
+        raise UserError(f"{type(sampler).__name__} walks masked processes only: this one has no mask; use Ancestral")
+
+
+class Cached(Sampler):
+    r"""Ancestral steps of a masked process, with the network asked only about items that have changed.
+
+    Given a mask, :math:`p(x_0 | x_t)` does not depend on t: what is seen is clean, and what is hidden says nothing. An
+    item of which no token has come to light since it was last looked at has the same posterior still. A walk of N
+    steps over L tokens so costs an item at most min(N, L) evaluations. For a network that is told t, this takes its
+    answer at the time of the last change.
+
+    Source: "Simple and Effective Masked Diffusion Language Models" (Sahoo et al., 2024), section 4.
+    """
+
+    process = Discrete
+    stochastic = True
+    one_step = False
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+        """Nothing is known yet."""
+        refuse_unmasked(self, denoiser.process)
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """The state is the last logits, and the tokens that they are for."""
+        if state is None:
+            logits = _logits(denoiser, x_t, t, condition)
+        else:
+            logits, seen = state
+            rows = (x_t != seen).flatten(1).any(1).nonzero().squeeze(1)
+            if len(rows):
+                told = None if condition is None else map_leaves(lambda leaf: leaf[rows], condition)
+                logits = logits.index_copy(0, rows, _logits(denoiser, x_t[rows], t, told))
+        return denoiser.process.reverse(x_t, Categorical(logits), t, s, rng), (logits, x_t)
+
+
+def _logits(denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    posterior = denoiser(x_t, t, condition)
+    assert isinstance(posterior, Categorical)
+    return posterior.logits.log_softmax(-1)
+
+
+class TauLeaping(Sampler):
+    r"""Jumps at the rates of the reverse process, integrated exactly over the step for the posterior at its start.
+
+    .. math:: \Lambda_i = \int_s^t \frac{\pi_j}{\alpha_u} \sum_{x_0} p(x_0 | x_t) \, \frac{q(x_u = i | x_0)}{q(x_u = j |
+        x_0)} \, du, \qquad P(x_s = j | x_t = j) = e^{-\sum_i \Lambda_i},
+
+    and a token that jumps goes to i with probability :math:`\Lambda_i / \sum \Lambda`. For a mask that is the ancestral
+    step; for other priors a token may change its mind once a step. The last step, where rates are infinite, is a draw
+    from the posterior.
+
+    Source: "A Continuous Time Framework for Discrete Denoising Models" (Campbell et al., 2022), whose rates are those
+    at the start of the step.
+    """
+
+    process = Discrete
+    stochastic = True
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """No state."""
+        process, posterior = denoiser.process, denoiser(x_t, t, condition)
+        assert isinstance(process, Discrete)
+        if float(s) == 0:
+            return process.reverse(x_t, posterior, t, s, rng), state
+        rates = process.jumps(x_t, posterior, t, s)
+        total = rates.sum(-1, keepdim=True)
+        stay = torch.exp(-total)
+        here = torch.nn.functional.one_hot(x_t, rates.shape[-1]).double()
+        leave = -torch.expm1(-total) * rates / total.clamp(min=torch.finfo(total.dtype).tiny)
+        return sample_categorical(stay * here + leave, rng.fold("jump").at(t, s)), state
+
+
+class Unmasking(Sampler):
+    r"""Hidden tokens come to light in an order of the model's choice, as many at each step as the clock says.
+
+    At time s, :math:`\lfloor s L' \rfloor` of the L' tokens that were hidden at the start remain so; which, the score
+    of the subclass decides, with Gumbel noise of size :math:`\text{temperature} \cdot t`. Tokens are drawn from the
+    posterior. This is not a walk of the process: the order depends on what is found, so that samples are more coherent
+    than the model's law at few steps, and less diverse. Refused by what needs that law, such as a likelihood.
+
+    Source: "MaskGIT: Masked Generative Image Transformer" (Chang, Zhang, Jiang, Liu, Freeman, 2022).
+
+    Args:
+        temperature: of the order, at least 0; 0 is greedy.
+    """
+
+    process = Discrete
+    stochastic = True
+    one_step = False
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        if not temperature >= 0:
+            raise ValueError(f"a temperature is at least 0, got {temperature}")
+        self.temperature = temperature
+
+    @abstractmethod
+    def score(self, log_probabilities: Tensor, token: Tensor) -> Tensor:
+        """How sure each token is, (B, ...): of log-probabilities (B, ..., V), and of the token drawn."""
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+        """How many tokens of each item are hidden."""
+        refuse_unmasked(self, denoiser.process)
+        assert isinstance(x1, Tensor) and isinstance(denoiser.process, Discrete)
+        return (x1 == denoiser.process.vocabulary).flatten(1).sum(1)
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """The state is the number hidden at the start."""
+        assert isinstance(denoiser.process, Discrete)
+        hidden = x_t == denoiser.process.vocabulary
+        log_p = _logits(denoiser, x_t, t, condition)
+        rng = rng.fold("unmask").at(t, s)
+        token = sample_categorical(log_p.exp(), rng.fold("token"))
+        gumbel = -(-rng.fold("order").uniform(hidden).log()).log()
+        score = self.score(log_p, token).double() + self.temperature * float(t) * gumbel
+        order = score.masked_fill(~hidden, -torch.inf).flatten(1).argsort(1, descending=True)
+        rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+        keep = (float(s) * state).floor()
+        shown = hidden & (rank.view_as(x_t) < expand(hidden.flatten(1).sum(1) - keep, x_t))
+        return torch.where(shown, token, x_t), state
+
+
+class Confidence(Unmasking):
+    r"""The tokens drawn with the largest probability first: score :math:`\log p(x_0^l | x_t)`."""
+
+    def score(self, log_probabilities: Tensor, token: Tensor) -> Tensor:
+        """See the class."""
+        return log_probabilities.gather(-1, token[..., None]).squeeze(-1)
+
+
+class Entropy(Unmasking):
+    r"""The tokens whose posterior is the narrowest first: score :math:`\sum p \log p`.
+
+    Source: "Dream 7B: Diffusion Large Language Models" (Ye et al., 2025).
+    """
+
+    def score(self, log_probabilities: Tensor, token: Tensor) -> Tensor:
+        """See the class."""
+        return (log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
+
+
+class Remasking(Sampler):
+    r"""A masked walk that takes some of what it has said back, and keeps the law of every time.
+
+    Each token that has come to light is hidden again with probability :math:`\sigma = \eta \min(1, (1 - \alpha_s) /
+    \alpha_t)`, and hidden ones come to light with the probability that makes up for it,
+
+    .. math:: \frac{\alpha_s - (1 - \sigma) \alpha_t}{1 - \alpha_t},
+
+    so that errors of early steps, when little was seen, can be mended.
+
+    Source: "Remasking Discrete Diffusion Models with Inference-Time Scaling" (Wang, Schiff, Sahoo, Kuleshov, 2025).
+
+    Args:
+        eta: share of the largest probability that keeps the law, in [0, 1]; 0 is the ancestral walk.
+    """
+
+    process = Discrete
+    stochastic = True
+
+    def __init__(self, eta: float = 0.2) -> None:
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must lie in [0, 1], got {eta}")
+        self.eta = eta
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+        """Tokens that were given at the start are never taken back."""
+        refuse_unmasked(self, denoiser.process)
+        assert isinstance(x1, Tensor) and isinstance(denoiser.process, Discrete)
+        return x1 != denoiser.process.vocabulary
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """The state is which tokens were given."""
+        assert isinstance(denoiser.process, Discrete)
+        mask = denoiser.process.vocabulary
+        alpha_t, alpha_s = 1 - as_time(t, x_t), 1 - as_time(s, x_t)
+        sigma = self.eta * ((1 - alpha_s) / alpha_t).clamp(max=1.0).nan_to_num(1.0)
+        show = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
+        log_p = _logits(denoiser, x_t, t, condition)
+        rng = rng.fold("remask").at(t, s)
+        token = sample_categorical(log_p.exp(), rng.fold("token"))
+        u = rng.fold("choice").uniform(x_t)
+        hidden = x_t == mask
+        told = torch.where(u < show, token, mask)
+        kept = torch.where((u < sigma) & ~state, mask, x_t)
+        return torch.where(hidden, told, kept), state
+
+
+class Blocks(Sampler):
+    r"""From left to right in blocks: each block is walked by the inner sampler, given all that stands before it.
+
+    Between autoregression (blocks of one token) and diffusion (one block). What stands behind a block is hidden
+    while it is walked, and the model is told the share of the whole that is hidden. The grid is walked once per block,
+    so that n blocks cost n times the evaluations.
+
+    Source: "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models" (Arriola et al.,
+    2025), with a model that was trained without blocks.
+
+    Args:
+        size: tokens in a block.
+        inner: any sampler of masked processes.
+    """
+
+    process = Discrete
+    stochastic = True
+    one_step = False
+
+    def __init__(self, size: int, inner: Sampler | None = None) -> None:
+        if size < 1:
+            raise ValueError(f"a block has at least one token, got {size}")
+        self.size, self.inner = size, Ancestral(1.0) if inner is None else inner
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
+    ) -> tuple[State, Any]:
+        """The inner sampler's."""
+        return self.inner.step(denoiser, x_t, t, s, condition, state, rng)
+
+    def walk(
+        self,
+        denoiser: Denoiser,
+        x1: State,
+        times: Tensor,
+        condition: Condition,
+        rng: Streams,
+        callback: Callback | None,
+    ) -> State:
+        """Block after block along the last axis."""
+        refuse_unmasked(self, denoiser.process)
+        assert isinstance(x1, Tensor)
+        x = x1
+        for start in range(0, x1.shape[-1], self.size):
+            block, rest = _of_block(denoiser, x, start, self.size), slice(start, start + self.size)
+            part = self.inner.walk(block, x[..., rest], times, condition, rng.fold("block", start), callback)
+            assert isinstance(part, Tensor)
+            x = torch.cat([x[..., :start], part, x[..., rest.stop :]], -1)
+        return x
+
+
+def _of_block(denoiser: Denoiser, whole: Tensor, start: int, size: int) -> Denoiser:
+    """The denoiser of one block, which sees the whole."""
+    end = min(start + size, whole.shape[-1])
+
+    def posterior(x_t: Tensor, t: Tensor, condition: Condition) -> Categorical:
+        x = torch.cat([whole[..., :start], x_t, whole[..., end:]], -1)
+        share = (as_time(t, x) * (end - start) + whole.shape[-1] - end) / whole.shape[-1]
+        return Categorical(_logits(denoiser, x, share, condition)[..., start:end, :])
+
+    return Denoiser.from_function(denoiser.process, posterior)
