@@ -141,7 +141,9 @@ class Model:
         x1 = process.prior(torch.empty(len(seeds), *self.codec.shape, device=where), rng)
         times = grids.karras(process.schedule, steps)
         denoiser = self.denoiser if guidance == 1 else ClassifierFree(self.denoiser, guidance)
-        return sample(denoiser, SAMPLERS[sampler](), x1, times, self.encode_condition(values, where), rng, callback)
+        with torch.autocast(where.type, torch.bfloat16, enabled=self.recipe.training.precision == "bf16"):
+            told = self.encode_condition(values, where)
+            return sample(denoiser, SAMPLERS[sampler](), x1, times, told, rng, callback)
 
     def encode_condition(
         self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None
