@@ -71,8 +71,9 @@ class ObjectiveSection(Section):
     time_law: Literal["log-normal", "uniform", "logit-normal"] = Field(
         default="log-normal", description="law of the noise levels"
     )
-    time_mean: float = Field(
-        default=-0.8, description="log-normal: mean of log(sigma/alpha); logit-normal: of logit(t)"
+    time_mean: float | None = Field(
+        default=None,
+        description="log-normal: mean of log(sigma/alpha), by default chosen from the size; logit-normal: of logit(t)",
     )
     time_std: float = Field(default=1.2, gt=0, description="log-normal and logit-normal: the deviation")
     weight: Literal["edm", "elbo", "min-snr", "uniform"] = Field(
