@@ -115,7 +115,7 @@ def fit(
     cut = 2 * len(x1) // 3
     walks, held_out = (_Walks(denoiser, x1, condition, evaluations, part) for part in (slice(cut), slice(cut, None)))
     untuned = default(denoiser, evaluations)
-    best = min([untuned, *_candidates(walks, evaluations)], key=lambda each: walks.error(*each))
+    best = min(_candidates(walks, untuned), key=lambda each: walks.error(*each))
     solver = _Solver.of(*best, denoiser)
     best = (_fitted(solver, walks, rounds, progress) if evaluations <= _TABLE else solver).sampler(denoiser)
     errors = held_out.error(*best), held_out.error(*untuned)
@@ -203,11 +203,12 @@ def _schedule(denoiser: Denoiser):
     return denoiser.process.schedule
 
 
-def _candidates(walks: _Walks, n: int) -> list[tuple[Sampler, Tensor]]:
-    """Methods of Adams, each on the even grid and on the one that spreads its errors evenly."""
-    made = [(Adams(2, corrector=False), 2), (Adams(2), 3), (Adams(3), 4), (Adams(4), 5)]
-    even = grids.straight(walks.schedule, n, walks.scale)
-    return [(sampler, times) for sampler, order in made for times in (even, _spread(walks, n, order))]
+def _candidates(walks: _Walks, untuned: tuple[Sampler, Tensor]) -> list[tuple[Sampler, Tensor]]:
+    """The untuned solver, and methods of Adams on its grid and on the one that spreads their errors evenly."""
+    times = untuned[1]
+    orders = range(2, 5)
+    made = [(Adams(order), grid) for order in orders for grid in (times, _spread(walks, len(times) - 1, order + 1))]
+    return [untuned, *made]
 
 
 def _spread(walks: _Walks, n: int, order: int) -> Tensor:
