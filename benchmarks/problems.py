@@ -17,7 +17,7 @@ from torch import Tensor
 import suffuse as sf
 
 F64 = torch.float64
-STARTS = 1000
+STARTS = 500
 SCALES = (0.3, 1.0, 3.0)
 PATHS = {"vp": sf.schedules.Tabulated.linear(), "ve": sf.schedules.EDM(), "flow": sf.schedules.Flow()}
 """The table of DDPM, from t = 999 to 0; sigma from 80 to 0.002; straight lines."""
@@ -142,14 +142,14 @@ def mixture(dimensions: int, scale: float, seed: int) -> sf.exact.GaussianMixtur
     return sf.exact.GaussianMixture(scale * means, scale * stds, weights)
 
 
-def on_mixture(dimensions: int, path: str, scale: float, seed: int) -> Problem:
+def on_mixture(dimensions: int, path: str, scale: float, seed: int, starts: int = STARTS) -> Problem:
     """Walks from noise to a mixture."""
     law = mixture(dimensions, scale, seed)
 
     def posterior_mean(x: Tensor, alpha: float, sigma: float) -> Tensor:
         return law.posterior(x, torch.tensor(alpha, dtype=F64), torch.tensor(sigma**2, dtype=F64)).mean
 
-    z = torch.randn(STARTS, dimensions, generator=torch.Generator().manual_seed(1000 + seed), dtype=F64)
+    z = torch.randn(starts, dimensions, generator=torch.Generator().manual_seed(1000 + seed), dtype=F64)
     return Problem(path, law.denoiser(sf.Gaussian(PATHS[path])), posterior_mean, z)
 
 

@@ -197,8 +197,9 @@ def test_error_from_one_to_zero(name, schedule):
         walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, times)
         return float((walked - x0).abs().max())
 
-    errors = {n: error(n) for n in (20, 40, 80, 160, 320)}
-    assert errors[20] < FIGURES[name], errors
+    assert error(20) < FIGURES[name], error(20)
+    first = 40 if name == "euler" else 20  # whose errors are the largest, and settle last
+    errors = {n: error(n) for n in (first * 2**i for i in range(5))}
     slopes = [math.log2(a / b) for a, b in pairwise(errors.values())]
     assert sum(slopes) / 4 > 0.9, (slopes, errors)  # at least as 1 / N, but for what is not yet asymptotic
     assert slopes[-1] > 0.95, (slopes, errors)

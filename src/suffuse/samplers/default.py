@@ -9,7 +9,7 @@ from suffuse.samplers.ancestral import Ancestral
 from suffuse.samplers.base import Sampler
 from suffuse.samplers.multistep import Adams
 
-_POWER = 1.3
+_POWER = 1.15
 """The velocity bends most where data is being decided and after; steps are somewhat shorter there."""
 
 
@@ -34,5 +34,5 @@ def default(denoiser: Denoiser, evaluations: int) -> tuple[Sampler, Tensor]:
     process = denoiser.process
     if not isinstance(process, Gaussian):
         return Ancestral(1.0), grids.uniform(evaluations)
-    order = 2 if evaluations <= 6 else 3 if evaluations <= 10 else 4
+    order = 2 if evaluations <= 5 else 3 if evaluations <= 8 else 4
     return Adams(order), grids.straight(process.schedule, evaluations, denoiser.sigma_data, _POWER)
