@@ -1,7 +1,7 @@
 """The solvers of other libraries, each in the settings that its documentation offers, on the problems of problems.py.
 
-A peer is asked on the path that it was made for. Where its grid is given in steps of a table or in sigma, the network is
-asked at what the peer itself hands over, as its own pipelines do.
+A peer is asked on the path that it was made for. Where its grid is given in steps of a table or in sigma, the network
+is asked at what the peer itself hands over, as its own pipelines do.
 """
 
 import logging
@@ -249,7 +249,9 @@ def _of_diffusers() -> list[Peer]:
             ("Heun", d.FlowMatchHeunDiscreteScheduler, dict(shift=shift), 2),
         ]
         for order in (2, 3):
-            options = dict(solver_order=order, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+            options = dict(
+                solver_order=order, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+            )
             flow += [(f"DPM++{order}M", d.DPMSolverMultistepScheduler, options, 1)]
             flow += [(f"UniPC{order}", d.UniPCMultistepScheduler, options, 1)]
         for name, kind, options, cost in flow:
@@ -268,7 +270,10 @@ def _of_k_diffusion() -> list[Peer]:
         ("sample_dpmpp_2s_ancestral", {"eta": 0.0}, 2),
         ("sample_dpmpp_3m_sde", {"eta": 0.0}, 1),
     ]
-    peers = [Peer("k-diffusion", "dpm_fast", path, partial(k_diffusion, "sample_dpm_fast", "own", {}), "last") for path in ("vp", "ve")]
+    peers = [
+        Peer("k-diffusion", "dpm_fast", path, partial(k_diffusion, "sample_dpm_fast", "own", {}), "last")
+        for path in ("vp", "ve")
+    ]
     for path in ("vp", "ve"):
         for grid in ("karras", "exponential", *(["table"] if path == "vp" else [])):
             for name, options, cost in samplers:
@@ -291,7 +296,10 @@ def _of_azula() -> list[Peer]:
 
 def _of_flow_matching() -> list[Peer]:
     methods = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
-    peers = [Peer("flow_matching", method, "flow", partial(flow_matching, method), cost=cost) for method, cost in methods.items()]
+    peers = [
+        Peer("flow_matching", method, "flow", partial(flow_matching, method), cost=cost)
+        for method, cost in methods.items()
+    ]
     return [*peers, Peer("flow_matching", "explicit_adams", "flow", partial(flow_matching, "explicit_adams"))]
 
 
@@ -299,5 +307,10 @@ def deterministic() -> dict[str, list[Peer]]:
     """Every peer that is installed, by its library."""
     from importlib.util import find_spec
 
-    made = {"diffusers": _of_diffusers, "k_diffusion": _of_k_diffusion, "azula": _of_azula, "flow_matching": _of_flow_matching}
+    made = {
+        "diffusers": _of_diffusers,
+        "k_diffusion": _of_k_diffusion,
+        "azula": _of_azula,
+        "flow_matching": _of_flow_matching,
+    }
     return {library: make() for library, make in made.items() if find_spec(library) is not None}

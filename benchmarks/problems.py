@@ -1,14 +1,15 @@
 """What solvers are compared on: walks whose true end is known to many digits.
 
-A problem is a mixture of Gaussians in 2 or 16 dimensions, at one of three scales and on one of three paths, or a trained
-model of images. Its starts z are in units of the noise; its truth is where the probability-flow ODE takes them, once to
-where most peers' walks end and once to where nothing is left of the noise.
+A problem is a mixture of Gaussians in 2 or 16 dimensions, at one of three scales and on one of three paths, or a
+trained model of images. Its starts z are in units of the noise; its truth is where the probability-flow ODE takes them,
+once to where most peers' walks end and once to where nothing is left of the noise.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -114,7 +115,7 @@ class Problem:
 
         y = z * (1.0 if first == math.inf else first / (c + first))
         ends: list[Tensor] = []
-        for (start, end), count in zip(zip(places, places[1:], strict=False), (steps, max(steps // 4, 1)), strict=True):
+        for (start, end), count in zip(pairwise(places), (steps, max(steps // 4, 1)), strict=True):
             h = (end - start) / count
             for i in range(count):
                 w = start + i * h

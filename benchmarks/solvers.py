@@ -72,11 +72,15 @@ def ours(problem: Problem) -> list[dict[str, Any]]:
     left, rows = ("last" if problem.path == "ve" else "none"), []
     for count in COUNTS:
         row: dict[str, Any] = {"evaluations": count}
-        solvers = {"default": sf.samplers.default(problem.denoiser, count), "tuned": sf.tune(problem.denoiser, count, rng=7)}
+        solvers = {
+            "default": sf.samplers.default(problem.denoiser, count),
+            "tuned": sf.tune(problem.denoiser, count, rng=7),
+        }
         for name, (sampler, times) in solvers.items():
             counted = sf.samplers.Counted(problem.denoiser)
             end = sf.sample(counted, sampler, problem.x1, times)
-            assert isinstance(end, torch.Tensor) and counted.evaluations <= count
+            assert isinstance(end, torch.Tensor)
+            assert counted.evaluations <= count
             row[name + " rmse"], row[name] = problem.errors(end, left)
         rows.append(row)
     return rows
@@ -156,8 +160,9 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     rows = [row for row in rows if row.get("scale", 1.0) == 1.0]
     panels = sorted({(row.get("dimensions", 64), row["path"]) for row in rows})
     columns = min(3, len(panels))
-    figure, axes = plt.subplots(-(-len(panels) // columns), columns, figsize=(4 * columns, 3.3 * -(-len(panels) // columns)),
-                                sharex=True, squeeze=False, layout="constrained")  # fmt: skip
+    lines = -(-len(panels) // columns)
+    size = (4 * columns, 3.3 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, squeeze=False, layout="constrained")
     for (dimensions, path), ax in zip(panels, axes.flat, strict=False):
         here = [row for row in rows if (row.get("dimensions", 64), row["path"]) == (dimensions, path)]
         for library in sorted({name for row in here for name in row["peers"]}):
@@ -165,7 +170,12 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
             ax.plot(known, [_mean([r["peers"][library][1] for r in here if r["evaluations"] == n]) for n in known],
                     "o-", ms=3, lw=1, label=library)  # fmt: skip
         for name, style in (("default", "k^-"), ("tuned", "k*--")):
-            ax.plot(COUNTS, [_mean([r[name] for r in here if r["evaluations"] == n]) for n in COUNTS], style, label=f"Suffuse, {name}")
+            ax.plot(
+                COUNTS,
+                [_mean([r[name] for r in here if r["evaluations"] == n]) for n in COUNTS],
+                style,
+                label=f"Suffuse, {name}",
+            )
         ax.set(xscale="log", yscale="log", title=f"{dimensions} dimensions, {path}", xticks=COUNTS, xticklabels=COUNTS)
         ax.minorticks_off()
         ax.grid(alpha=0.3)

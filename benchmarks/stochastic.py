@@ -39,7 +39,10 @@ def suffuse(name: str, grid: str, asked: Count, steps: int) -> Tensor:
     sampler, schedule = sf.samplers.SAMPLERS[name](), problem.schedule
     counted = sf.samplers.Counted(problem.denoiser)
     number = sampler.steps(problem.denoiser, steps)
-    grids = {"straight": lambda: sf.grids.straight(schedule, number, problem.std), "log-SNR": lambda: sf.grids.log_snr(schedule, number)}
+    grids = {
+        "straight": lambda: sf.grids.straight(schedule, number, problem.std),
+        "log-SNR": lambda: sf.grids.log_snr(schedule, number),
+    }
     end = sf.sample(counted, sampler, problem.x1, grids[grid](), rng=1)
     asked.evaluations = counted.evaluations
     assert isinstance(end, Tensor)
@@ -78,10 +81,14 @@ def _of_diffusers() -> list[Peer]:
         add(f"SA-Solver {grid}", d.SASolverScheduler, options)
         add(f"KDPM2 ancestral {grid}", d.KDPM2AncestralDiscreteScheduler, options, True, 2)
     for grid in ("karras", "exponential"):
-        edm = dict(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5, algorithm_type="sde-dpmsolver++", sigma_schedule=grid)
+        edm = dict(
+            sigma_min=0.002, sigma_max=80.0, sigma_data=0.5, algorithm_type="sde-dpmsolver++", sigma_schedule=grid
+        )
         walk = partial(peers.diffusers_edm, partial(d.EDMDPMSolverMultistepScheduler, solver_order=2, **edm))
         made.append(Peer("diffusers", f"EDM SDE DPM++2M {grid}", "ve", walk))
-    flow = dict(solver_order=2, algorithm_type="sde-dpmsolver++", prediction_type="flow_prediction", use_flow_sigmas=True)
+    flow = dict(
+        solver_order=2, algorithm_type="sde-dpmsolver++", prediction_type="flow_prediction", use_flow_sigmas=True
+    )
     walk = partial(peers.diffusers_flow, partial(d.DPMSolverMultistepScheduler, flow_shift=1.0, **flow))
     return [*made, Peer("diffusers", "SDE DPM++2M flow", "flow", walk)]
 
@@ -103,7 +110,11 @@ def _of_azula() -> list[Peer]:
     made: list[Peer] = []
     for path, grid in itertools.product(PATHS, ("rectified", "ve", "karras", "cosine", "vp")):
         for name, options, cost in (("DDPM", {}, 1), ("Ito", {}, 1), ("PC", {"delta": 0.1}, 2)):
-            made.append(Peer("azula", f"{name} {grid}", path, partial(peers.azula, f"{name}Sampler", grid, options), "last", cost))
+            made.append(
+                Peer(
+                    "azula", f"{name} {grid}", path, partial(peers.azula, f"{name}Sampler", grid, options), "last", cost
+                )
+            )
     return made
 
 
@@ -111,7 +122,11 @@ def contestants() -> list[Peer]:
     """Ours, and every peer that is installed."""
     from importlib.util import find_spec
 
-    names = [name for name, make in sf.samplers.SAMPLERS.items() if make().stochastic and issubclass(sf.Gaussian, make().process)]
+    names = [
+        name
+        for name, make in sf.samplers.SAMPLERS.items()
+        if make().stochastic and issubclass(sf.Gaussian, make().process)
+    ]
     made = [
         Peer("Suffuse", f"{name} {grid}", path, partial(suffuse, name, grid))
         for name, path, grid in itertools.product(names, PATHS, ("straight", "log-SNR"))
@@ -151,7 +166,9 @@ def distances(problem: Problem, exact: Tensor, names: set[str] | None = None) ->
     return out
 
 
-def _walked(dimensions: int, path: str, seed: int, names: set[str] | None = None) -> tuple[Distances, tuple[float, float]]:
+def _walked(
+    dimensions: int, path: str, seed: int, names: set[str] | None = None
+) -> tuple[Distances, tuple[float, float]]:
     torch.set_num_threads(1)
     problem, law = on_mixture(dimensions, path, 1.0, seed, WALKS), mixture(dimensions, 1.0, seed)
     exact, again = (law.sample(WALKS, number) / problem.std for number in (1, 2))
@@ -171,7 +188,9 @@ def _kind(kind: Kind) -> list[dict[str, Any]]:
         judged, floor = _walked(dimensions, path, seed, names)
         for count in COUNTS:
             reached = {library: (name, *judged[name][count]) for library, name in choice[count].items()}
-            rows.append({"dimensions": dimensions, "path": path, "seed": seed, "evaluations": count, "exact": floor} | reached)
+            rows.append(
+                {"dimensions": dimensions, "path": path, "seed": seed, "evaluations": count, "exact": floor} | reached
+            )
     return rows
 
 
@@ -184,7 +203,9 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         cells = []
         for library in libraries:
             known = [row[library] for row in here if library in row]
-            cells.append(f"{library} {sum(k[1] for k in known) / len(known):.4f} ({sum(k[2] for k in known) / len(known):.4f})")
+            cells.append(
+                f"{library} {sum(k[1] for k in known) / len(known):.4f} ({sum(k[2] for k in known) / len(known):.4f})"
+            )
         ratios = [row["Suffuse"][1] / min(row[name][1] for name in libraries[1:] if name in row) for row in here]
         exact = sum(row["exact"][0] for row in here) / len(here)
         lines.append(f"{count:3d}  {'  '.join(cells)}  exact draws {exact:.4f}  ratio {max(ratios):.2f}")
