@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from suffuse import exact as exact
     from suffuse import grids as grids
     from suffuse import guidance as guidance
+    from suffuse import interop as interop
     from suffuse import networks as networks
     from suffuse import objectives as objectives
     from suffuse import parameterizations as parameterizations
@@ -62,6 +63,7 @@ _MODULES = (
     "exact",
     "grids",
     "guidance",
+    "interop",
     "networks",
     "objectives",
     "parameterizations",
@@ -91,6 +93,7 @@ __all__ = [
     "exact",
     "grids",
     "guidance",
+    "interop",
     "load",
     "networks",
     "objectives",
