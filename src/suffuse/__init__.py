@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from suffuse import exact as exact
     from suffuse import grids as grids
     from suffuse import guidance as guidance
+    from suffuse import interop as interop
     from suffuse import likelihood as likelihood
     from suffuse import networks as networks
     from suffuse import objectives as objectives
@@ -67,6 +68,7 @@ _MODULES = (
     "exact",
     "grids",
     "guidance",
+    "interop",
     "likelihood",
     "networks",
     "objectives",
@@ -98,6 +100,7 @@ __all__ = [
     "exact",
     "grids",
     "guidance",
+    "interop",
     "likelihood",
     "load",
     "log_likelihood",

@@ -23,7 +23,7 @@ from suffuse.guidance import ClassifierFree
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
 from suffuse.recipes.build import build_denoiser
-from suffuse.recipes.recipe import Recipe
+from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
@@ -31,6 +31,8 @@ from suffuse.tree import PRESENT, State
 from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PIPELINE = "model_index.json"
+"""File that makes a folder a pipeline of diffusers."""
 FORMAT = 1
 """Version of the folder that a model is saved as."""
 _BATCH = 64
@@ -57,9 +59,10 @@ class Model:
     Args:
         codec: raw data to states and back.
         conditions: codec of each condition that the model can be told.
-        recipe: the choices it was made by.
+        recipe: the choices it was made by; None for a model trained elsewhere, which has its denoiser and sampling.
         origin: where it comes from.
         denoiser: the trained denoiser; by default one with fresh weights.
+        sampling: how it samples unless told otherwise; by default as the recipe says.
         solvers: that were tuned to it.
     """
 
@@ -67,14 +70,28 @@ class Model:
         self,
         codec: Codec,
         conditions: Mapping[str, ConditionCodec],
-        recipe: Recipe,
+        recipe: Recipe | None,
         origin: Origin,
         denoiser: Denoiser | None = None,
+        sampling: SamplingSection | None = None,
         solvers: Solvers | None = None,
     ) -> None:
-        self.codec, self.conditions, self.recipe, self.origin = codec, dict(conditions), recipe, origin
-        self.denoiser = denoiser or build_denoiser(recipe, codec.shape, self.conditions, origin.sigma_data)
+        self.codec, self.conditions, self.origin = codec, dict(conditions), origin
+        self._recipe = recipe
+        self.sampling = sampling or self.recipe.sampling
+        self.denoiser = denoiser or build_denoiser(self.recipe, codec.shape, self.conditions, origin.sigma_data)
         self.solvers = solvers or Solvers(origin.images)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The choices it was made by.
+
+        Raises:
+            UserError: it was trained elsewhere.
+        """
+        if self._recipe is None:
+            raise UserError(f"{self.origin.name} was trained elsewhere and has no recipe; keep the folder it came from")
+        return self._recipe
 
     def generate(
         self,
@@ -107,13 +124,13 @@ class Model:
         Raises:
             UserError: a number is out of range, or there is no such condition, class or sampler.
         """
-        settings = self.recipe.sampling
+        settings = self.sampling
         steps, sampler = settings.sampling_steps if steps is None else steps, sampler or settings.sampler
         guidance = settings.guidance if guidance is None else guidance
         _check_positive("n", n)
         _check_positive("steps", steps)
         solver = self.solver(steps, guidance, sampler)
-        values = self._values(condition, n)
+        values = self.columns(condition, n)
         made = {"suffuse": self.origin.version, "model": self.origin.name}
         made |= {"sampler": sampler or type(solver[0]).__name__, "steps": steps, "guidance": guidance}
         items: list[Any] = []
@@ -177,7 +194,7 @@ class Model:
 
     def _precision(self) -> torch.autocast:
         """The arithmetic that the network was trained in."""
-        bf16 = self.recipe.training.precision == "bf16"
+        bf16 = self._recipe is not None and self._recipe.training.precision == "bf16"
         return torch.autocast(self._device().type, torch.bfloat16, enabled=bf16)
 
     def tune(
@@ -201,7 +218,7 @@ class Model:
         Raises:
             UserError: the process is not Gaussian, or the number is out of range.
         """
-        guidance = self.recipe.sampling.guidance if guidance is None else guidance
+        guidance = self.sampling.guidance if guidance is None else guidance
         seeds = range(seed, seed + items_to_tune(self.denoiser))
         values = {name: codec.examples(len(seeds)) for name, codec in self.conditions.items()}
         x1, told, _ = self._start(values, seeds)
@@ -222,8 +239,8 @@ class Model:
             encoded |= {name: tensor.to(device), name + PRESENT: present.to(device)}
         return encoded or None
 
-    def _values(self, condition: Any, n: int) -> dict[str, list[Value]]:
-        """The conditions as columns of n values."""
+    def columns(self, condition: Any, n: int) -> dict[str, list[Value]]:
+        """What `condition` of :meth:`generate` says, as a column of n values for each condition."""
         if condition is None:
             return {}
         if not isinstance(condition, Mapping):
@@ -267,19 +284,47 @@ class Model:
 
     def write(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the files of a saved model, with these weights, into a folder that is there."""
+        text = json.dumps(self.config(), indent=1, ensure_ascii=False)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        config = {
-            "suffuse": FORMAT,
-            "codec": {"kind": self.codec.kind, **self.codec.config()},
-            "conditions": {name: {"kind": codec.kind, **codec.config()} for name, codec in self.conditions.items()},
-            "recipe": self.recipe.model_dump(mode="json"),
-            "origin": vars(self.origin),
-        }
-        (folder / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         (folder / "README.md").write_text(self.card(), encoding="utf-8")
         if self.solvers.found:
             self.solvers.save(folder)
+
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON values.
+
+        Raises:
+            UserError: it was trained elsewhere.
+        """
+        return {
+            "suffuse": FORMAT,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "codec": {"kind": self.codec.kind, **self.codec.config()},
+            "conditions": {name: {"kind": codec.kind, **codec.config()} for name, codec in self.conditions.items()},
+            "origin": vars(self.origin),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Model":
+        """The model that `config` described, with fresh weights.
+
+        Raises:
+            UserError: it is of another version, or was made up.
+        """
+        if config.get("suffuse") != FORMAT:
+            raise UserError(
+                f"this model was written in format {config.get('suffuse')}, and this version reads {FORMAT}; "
+                "load it with the version of Suffuse that wrote it"
+            )
+        try:
+            recipe = Recipe.model_validate(config["recipe"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"the recipe of this model is not one: {first['loc']}: {first['msg']}") from error
+        conditions = {name: _rebuild(CONDITIONS, saved) for name, saved in config["conditions"].items()}
+        return cls(_rebuild(CODECS, config["codec"]), conditions, recipe, Origin(**config["origin"]))
 
     def trained(self, images: int, seconds: float) -> "Model":
         """This model, which says that it was trained on so many images for so long."""
@@ -289,15 +334,20 @@ class Model:
     def describe(self) -> str:
         """A few lines for the terminal."""
         count = sum(parameter.numel() for parameter in self.denoiser.parameters())
-        process = self.recipe.process
         lines = [
             f"model       {self.origin.name}: {self.codec.kind} of shape {tuple(self.codec.shape)}",
             f"data        {self.origin.data}",
-            f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
-            f"process     {process.noise_schedule}, parameterization {process.parameterization}",
-            f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
-            f"sampling    {self.recipe.sampling.sampler or 'default'}, {self.recipe.sampling.sampling_steps} steps",
         ]
+        if self._recipe is None:
+            lines += [f"network     {count / 1e6:.2f} million parameters"]
+        else:
+            process = self.recipe.process
+            lines += [
+                f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
+                f"process     {process.noise_schedule}, parameterization {process.parameterization}",
+                f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
+            ]
+        lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
         lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
         lines += [f"condition   {name}: {_summary(codec)}" for name, codec in self.conditions.items()]
         return "\n".join(lines)
@@ -316,7 +366,7 @@ class Model:
 
 
 def load(path: str | Path, device: str | torch.device | None = None) -> Model:
-    """Load a model from a run folder, or from a folder written by :meth:`Model.save`.
+    """Load a model from a run folder, from a folder written by :meth:`Model.save`, or from a diffusers pipeline's.
 
     Args:
         path: the folder; of a run that has not finished, its newest checkpoint is taken.
@@ -325,20 +375,13 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
     Raises:
         UserError: there is no model, a file is damaged, or it is of another version.
     """
+    if (Path(path) / PIPELINE).is_file():
+        from suffuse.interop import diffusers
+
+        return diffusers.load(path, device)
     folder = _model_folder(Path(path))
     verify(folder)
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if config.get("suffuse") != FORMAT:
-        raise UserError(
-            f"{folder} was written in format {config.get('suffuse')}, and this version reads {FORMAT}; "
-            "load it with the version of Suffuse that wrote it"
-        )
-    try:
-        recipe = Recipe.model_validate(config["recipe"])
-    except ValidationError as error:
-        raise UserError(f"{folder / CONFIG}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
-    conditions = {name: _rebuild(CONDITIONS, saved) for name, saved in config["conditions"].items()}
-    model = Model(_rebuild(CODECS, config["codec"]), conditions, recipe, Origin(**config["origin"]))
+    model = Model.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
     model.solvers = Solvers.load(Path(path), model.origin.images)
     model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -347,7 +390,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
 
 def is_run(path: Path) -> bool:
     """Whether a model or its checkpoints are in this folder."""
-    return (path / CONFIG).is_file() or (path / "checkpoints").is_dir()
+    return (path / CONFIG).is_file() or (path / PIPELINE).is_file() or (path / "checkpoints").is_dir()
 
 
 def saved_recipe(run: Path) -> Recipe | None:

@@ -186,10 +186,11 @@ class Tabulated(Schedule):
 
     linear between the knots :math:`t = (i + 1) / N`, with t = 0 clean: :math:`\alpha_0 = 1, \sigma_0 = 0`, so
     ``sample`` returns clean data at t = 0. The trained step i is at t = (i + 1) / N. :math:`\sigma_1` follows from
-    the table.
+    the table. A last beta of 1 leaves nothing of the data, :math:`\alpha_1 = 0`; on the way there, where the logarithm
+    falls without end, :math:`\alpha^2` itself is linear.
 
     Args:
-        betas: (N,) numbers in (0, 1).
+        betas: (N,) numbers in (0, 1), the last in (0, 1].
 
     Example:
         >>> Tabulated.linear(1000, 1e-4, 0.02).alpha(torch.tensor([0.0, 1.0]))
@@ -210,7 +211,10 @@ class Tabulated(Schedule):
         knots = self._knots.to(t.device, t.dtype)
         place = t * (len(knots) - 1)
         below = place.detach().floor().long().clamp(0, len(knots) - 2)
-        return knots[below] + (place - below) * (knots[below + 1] - knots[below])
+        share, fall = place - below, knots[below + 1] - knots[below]
+        vanishes = fall.isinf()
+        line = share * torch.where(vanishes, 0.0, fall)
+        return knots[below] + torch.where(vanishes, torch.log1p(-torch.where(vanishes, share, 0.0)), line)
 
     def alpha(self, t: Tensor) -> Tensor:
         """See the class."""
@@ -229,7 +233,8 @@ class Tabulated(Schedule):
         fall = -self._knots.to(log_snr.device, log_snr.dtype)  # rising
         wanted = torch.nn.functional.softplus(-log_snr, threshold=800)
         below = (torch.searchsorted(fall, wanted.contiguous(), right=True) - 1).clamp(0, len(fall) - 2)
-        t = (below + (wanted - fall[below]) / (fall[below + 1] - fall[below])) / (len(fall) - 1)
+        further, step = wanted - fall[below], fall[below + 1] - fall[below]
+        t = (below + torch.where(step.isinf(), -torch.expm1(-further), further / step)) / (len(fall) - 1)
         return torch.where(log_snr == -torch.inf, 1.0, t).clamp(0, 1)
 
 

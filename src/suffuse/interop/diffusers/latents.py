@@ -1,0 +1,61 @@
+"""Pictures by way of an autoencoder trained elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from torch import Tensor
+
+from suffuse.codecs.base import JSON, Codec
+from suffuse.codecs.image import ImageCodec
+from suffuse.errors import UserError
+from suffuse.tree import State
+
+
+class Latents(Codec):
+    r"""Pictures as the latents of an ``AutoencoderKL``, :math:`z = c \, (E(x) - m)`, and back.
+
+    In: the mean of the encoder's law. Out: decoded one by one, so that a picture does not depend on its batch.
+
+    Args:
+        pictures: pictures to the pixels that the autoencoder takes.
+        vae: the autoencoder, whose configuration has c and m.
+        size: height and width of the latents.
+    """
+
+    kind: ClassVar[str] = "diffusers-latents"
+
+    def __init__(self, pictures: ImageCodec, vae: Any, size: tuple[int, int]) -> None:
+        self.pictures, self.vae, self.size = pictures, vae.eval().requires_grad_(False), size
+        self.scale, self.shift = vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of the latents."""
+        return (self.vae.config.latent_channels, *self.size)
+
+    def pack(self, raw: Sequence[Any]) -> State:
+        """Return the pixels, uint8."""
+        return self.pictures.pack(raw)
+
+    @torch.no_grad()
+    def unpack(self, packed: State) -> Tensor:
+        """Return the latents of packed pixels."""
+        pixels = self.pictures.unpack(packed).to(self.vae.device, self.vae.dtype)
+        mean = torch.cat([self.vae.encode(item[None]).latent_dist.mode() for item in pixels])
+        return self.scale * (mean.float() - self.shift)
+
+    @torch.no_grad()
+    def decode(self, state: State) -> list[Any]:
+        """Return a PIL picture per latent."""
+        latents = cast(Tensor, state).to(self.vae.device, self.vae.dtype) / self.scale + self.shift
+        return self.pictures.decode(torch.cat([self.vae.decode(item[None]).sample for item in latents]))
+
+    def config(self) -> dict[str, JSON]:
+        """Refused: the autoencoder stays in the folder it came from."""
+        raise UserError("the autoencoder of a model trained elsewhere is not saved; keep the folder it came from")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Refused, as `config` is."""
+        raise UserError("the autoencoder of a model trained elsewhere is read from its own folder")
