@@ -11,7 +11,7 @@ Levenberg and Marquardt, on the squared distances of the ends of walks from the 
 differences, so that nothing is asked of the network but to be evaluated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from suffuse.processes import Gaussian
 from suffuse.rng import RandomSource, streams
 from suffuse.samplers.base import Sampler, sample
 from suffuse.samplers.default import default
-from suffuse.samplers.integrals import Straight, Velocity, scales
+from suffuse.samplers.integrals import Straight, scales
 from suffuse.samplers.multistep import Adams
 from suffuse.samplers.tuned import Tuned
 from suffuse.tree import Condition, map_leaves
@@ -148,7 +148,9 @@ class _Walks:
         self.condition = None if condition is None else map_leaves(lambda leaf: leaf[part], condition)
         assert isinstance(denoiser.process, Gaussian)
         self.schedule = denoiser.process.schedule
-        self.chosen = torch.randperm(x1[0].numel(), generator=torch.Generator().manual_seed(0))[:_ELEMENTS].to(x1.device)
+        self.chosen = torch.randperm(x1[0].numel(), generator=torch.Generator().manual_seed(0))[:_ELEMENTS].to(
+            x1.device
+        )
         times = grids.straight(self.schedule, _FINE * -(-evaluations // 16), self.scale)
         self.tau = _tau(denoiser, times)
         ys: list[Tensor] = []
@@ -254,7 +256,9 @@ class _Solver:
 
         walked: list[Tensor] = []
         linear = Denoiser.from_function(denoiser.process, mean, scale)
-        sample(linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(torch.as_tensor(x)[0]))
+        sample(
+            linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(torch.as_tensor(x)[0])
+        )
         return cls(tau, torch.stack([x / s for x, s in zip(walked, size[1:], strict=True)])[:, 1:])
 
     def end_size(self, denoiser: Denoiser) -> float:

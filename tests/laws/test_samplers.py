@@ -435,7 +435,9 @@ BATCHED: dict[str, tuple[Any, Any]] = {
 def test_a_sample_does_not_depend_on_its_batch(name, case, dtype, tolerance):
     (law, process), sampler = BATCHED[case], SAMPLER_CASES[name]
     if not isinstance(process, sampler.process):
-        with pytest.raises(sf.UserError, match=f"{type(sampler).__name__} walks {sampler.process.__name__} processes only"):
+        with pytest.raises(
+            sf.UserError, match=f"{type(sampler).__name__} walks {sampler.process.__name__} processes only"
+        ):
             sf.sample(law.denoiser(process), sampler, torch.zeros(1, 1), grids.uniform(2))
         return
     if case == "discrete" and name in MASKED_ONLY:

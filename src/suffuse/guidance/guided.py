@@ -53,7 +53,12 @@ class ClassifierFree(Denoiser):
         interval: Interval = (0.0, 1.0),
         drop: set[str] | None = None,
     ) -> None:
-        super().__init__(_Unconditioned(denoiser, weight, interval, drop), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(
+            _Unconditioned(denoiser, weight, interval, drop),
+            denoiser.process,
+            Direct(denoiser.sigma_data),
+            denoiser.shape,
+        )
 
 
 class _Tilted(nn.Module):

@@ -51,7 +51,7 @@ class Form(ABC):
 
     @abstractmethod
     def measure(self, ratio: Tensor) -> Tensor:
-        r"""m as a function of :math:`\sigma / \alpha`."""
+        r"""M as a function of :math:`\sigma / \alpha`."""
 
     @abstractmethod
     def ratio(self, measure: Tensor) -> Tensor:

@@ -66,7 +66,9 @@ def _part(folder: Path, name: str, value: list[Any]) -> Any:
     library, kind = value if len(value) == 2 else ("?", "?")
     wanted = _PARTS.get(name, {}).get(kind)
     if wanted is None or wanted != library:
-        raise UserError(f"{folder / PIPELINE} names a part {name} of the class {library}.{kind}, which is not known here")
+        raise UserError(
+            f"{folder / PIPELINE} names a part {name} of the class {library}.{kind}, which is not known here"
+        )
     if name not in _WITHOUT_WEIGHTS and not any((folder / name).glob("*.safetensors")):
         raise UserError(f"{folder / name} has no .safetensors weights; others are not read, since they may run code")
     return from_folder(getattr(library_of(library), _RENAMED.get(kind, kind)), folder / name, name)
