@@ -88,6 +88,13 @@ def check_inner(outer: Sampler, inner: Sampler) -> None:
                          f"and {type(inner).__name__} walks {inner.process.__name__} ones only")  # fmt: skip
 
 
+def check_foreseen(inner: Sampler) -> None:
+    """Refuse to tell a sampler the posteriors beforehand that will ask for others than those of its steps' starts."""
+    if inner.stages != 1 or not inner.at_start:
+        raise ValueError(f"{type(inner).__name__} evaluates elsewhere than at the start of its steps; "
+                         "give a sampler that does not")  # fmt: skip
+
+
 def noisy_end(process: Process[Any]) -> bool:
     """Whether some noise is left at t = 0."""
     return isinstance(process, Gaussian) and float(process.schedule.sigma(torch.zeros(()))) > 0

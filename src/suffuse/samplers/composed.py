@@ -11,7 +11,7 @@ from suffuse.parameterizations import Each
 from suffuse.posteriors import Joint
 from suffuse.processes import Bridge, Product
 from suffuse.rng import Streams
-from suffuse.samplers.base import Sampler
+from suffuse.samplers.base import Sampler, check_foreseen
 from suffuse.tree import Condition, State, expand
 
 
@@ -38,9 +38,8 @@ class Leafwise(Sampler):
     one_step = False
 
     def __init__(self, parts: Mapping[str, Sampler]) -> None:
-        for name, part in parts.items():
-            if part.stages != 1 or not part.at_start:
-                raise ValueError(f"{type(part).__name__} for {name} evaluates inside its steps; give one that does not")
+        for part in parts.values():
+            check_foreseen(part)
         self.parts = dict(parts)
         self.stochastic = any(part.stochastic for part in parts.values())
 

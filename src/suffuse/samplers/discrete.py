@@ -14,7 +14,7 @@ from suffuse.processes import Discrete
 from suffuse.processes.base import as_time
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
-from suffuse.samplers.base import Callback, Sampler, check_inner
+from suffuse.samplers.base import Callback, Sampler, check_foreseen, check_inner
 from suffuse.tree import Condition, State, expand, of_items
 
 
@@ -75,7 +75,8 @@ class TauLeaping(Sampler):
 
     and a token that jumps goes to i with probability :math:`\Lambda_i / \sum \Lambda`. For a mask that is the ancestral
     step; for other priors a token may change its mind once a step, and the law is right as steps grow, with an error of
-    order 1. The first step from t = 1 and the last to t = 0, where rates are infinite, are ancestral.
+    order :math:`1 / N`, or :math:`\log N / N` if walked from 1 to 0: steps at the ends are long for rates that are
+    infinite there. The first one from t = 1 and the last one to t = 0 are ancestral.
 
     Source: "A Continuous Time Framework for Discrete Denoising Models" (Campbell et al., 2022), whose rates are those
     at the start of the step; here they are integrated in closed form.
@@ -105,7 +106,8 @@ class Unmasking(Sampler):
 
     At time s, :math:`\lfloor s L' \rfloor` of the L' tokens that were hidden at t = 1 remain so. The score of the
     subclass decides which, with Gumbel noise of size :math:`\text{temperature} \cdot t`; tokens are drawn from the
-    posterior. A step in which the clock shows no token costs no evaluation; with as many steps as tokens they come one at a time.
+    posterior. A step in which the clock shows no token costs no evaluation; with as many steps as tokens they come one
+    at a time.
 
     Source: "MaskGIT: Masked Generative Image Transformer" (Chang, Zhang, Jiang, Liu, Freeman, 2022).
 
@@ -171,8 +173,8 @@ class Confidence(Unmasking):
 class Entropy(Unmasking):
     r"""The tokens whose posterior is the narrowest first: score :math:`\sum p \log p`.
 
-    The order depends on what has been shown, but not on what is drawn: one token at a time has the model's own law,
-    and the surest first keeps small what is lost when several are drawn at once.
+    The order depends on what has been shown, but not on what is drawn, so that one token at a time has the model's own
+    law. Several at once lose what they say about each other, which is at most their entropies: the smallest first.
 
     Source: "Dream 7B: Diffusion Large Language Models" (Ye et al., 2025).
     """
@@ -245,7 +247,7 @@ class Blocks(Sampler):
 
     Args:
         size: tokens in a block.
-        inner: any sampler of masked processes.
+        inner: any sampler of masked processes that asks about all items at once.
     """
 
     process = Discrete
@@ -257,6 +259,7 @@ class Blocks(Sampler):
             raise ValueError(f"a block has at least one token, got {size}")
         self.size, self.inner = size, Ancestral(1.0) if inner is None else inner
         check_inner(self, self.inner)
+        check_foreseen(self.inner)
 
     def steps(self, denoiser: Denoiser, evaluations: int) -> int:
         """Of the grid, which is walked once per block.

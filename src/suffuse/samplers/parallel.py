@@ -11,7 +11,7 @@ from suffuse.posteriors import Posterior
 from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
-from suffuse.samplers.base import Callback, Sampler, check_inner
+from suffuse.samplers.base import Callback, Sampler, check_foreseen, check_inner
 from suffuse.tree import Condition, State, of_items
 
 
@@ -39,8 +39,7 @@ class Parallel(Sampler):
     def __init__(self, inner: Sampler | None = None, tolerance: float = 1e-3) -> None:
         self.inner = Ancestral() if inner is None else inner
         check_inner(self, self.inner)
-        if self.inner.stages != 1 or not self.inner.at_start:
-            raise ValueError(f"{type(self.inner).__name__} evaluates inside its steps; give a sampler that does not")
+        check_foreseen(self.inner)
         if not tolerance >= 0:
             raise ValueError(f"a tolerance is at least 0, got {tolerance}")
         self.order, self.stochastic = self.inner.order, self.inner.stochastic
