@@ -44,7 +44,7 @@ def setting(schedule: str, n: int = 40) -> tuple[sf.Gaussian, sf.Denoiser, Tenso
 def ends() -> dict[str, Tensor]:
     found = {}
     for name in WALKED:
-        process, denoiser, x1 = setting(name)
+        process, denoiser, x1 = setting(name, 100)
         times = grids.straight(process.schedule, 2000, PLANE.std)
         found[name] = torch.as_tensor(sf.sample(denoiser, Adams(3), x1, times))
     return found
@@ -52,18 +52,18 @@ def ends() -> dict[str, Tensor]:
 
 @each_schedule
 def test_the_error_follows_the_tolerance(schedule, ends):
-    """Each tolerance is met at the end of the walk, within three of it, and costs its third root."""
-    _, denoiser, x1 = setting(schedule)
+    """The root mean square error at the end is at most two tolerances, and a tenth of it costs its third root more."""
+    _, denoiser, x1 = setting(schedule, 100)
     errors, spent = [], []
-    for tolerance in (1e-1, 1e-2, 1e-3, 1e-4):
+    tolerances = (1e-2, 1e-3, 1e-4, 1e-5)
+    for tolerance in tolerances:
         counted = Counted(denoiser)
         end = torch.as_tensor(sf.sample(counted, Adaptive(tolerance), x1, grids.uniform(1)))
-        errors.append(float((end - ends[schedule]).abs().max() / PLANE.std))
+        errors.append(float((end - ends[schedule]).square().mean().sqrt() / PLANE.std))
         spent.append(counted.items / len(x1))
-    assert all(error < 3 * tolerance for error, tolerance in zip(errors, (1e-1, 1e-2, 1e-3, 1e-4), strict=True)), errors
-    assert all(a > 3 * b for a, b in pairwise(errors)), errors
-    assert all(1.3 < b / a < 2.9 for a, b in pairwise(spent)), spent  # 10^(1/3) is 2.15
-    assert spent[1] < 45
+    assert all(error < 2 * tolerance for error, tolerance in zip(errors, tolerances, strict=True)), errors
+    assert all(a > 5 * b for a, b in pairwise(errors)), errors
+    assert all(1.4 < b / a < 2.4 for a, b in pairwise(spent)), spent  # 10^(1/3) is 2.15
 
 
 def test_hard_items_take_more_steps_and_easy_ones_do_not_pay_for_them():
@@ -80,7 +80,7 @@ def test_hard_items_take_more_steps_and_easy_ones_do_not_pay_for_them():
     sf.sample(together, Adaptive(1e-3), x1, grids.uniform(1))
     assert together.items == sum(spent)
     assert together.evaluations == max(spent)
-    assert spent[0] > 1.5 * spent[1]
+    assert spent[0] > 1.3 * spent[1]
 
 
 @each_schedule
@@ -131,18 +131,18 @@ FORESEEN = {
 @pytest.mark.parametrize("name", FORESEEN)
 def test_without_a_tolerance_it_is_the_serial_walk(name, schedule):
     """The same noise in every round; the posterior's variance too, so that ddpm draws what it would have drawn."""
-    process, denoiser, x1 = setting(schedule)
-    inner, times, rng = FORESEEN[name], grids.straight(process.schedule, 12, PLANE.std), Streams.of(5, range(40))
+    _, denoiser, x1 = setting(schedule)
+    inner, times, rng = FORESEEN[name], grids.uniform(8), Streams.of(5, range(40))
     counted = Counted(denoiser)
     found = sf.sample(counted, Parallel(inner, tolerance=0.0), x1, times, rng=rng)
     assert close(torch.as_tensor(found), torch.as_tensor(sf.sample(denoiser, inner, x1, times, rng=rng)), atol=1e-9)
-    assert counted.evaluations <= 12
+    assert counted.evaluations <= 8
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5])
 def test_after_so_many_rounds_so_many_states_are_exact(rounds):
     """Picard's guarantee, by which N steps take no more than N rounds: those beyond depend on the start alone."""
-    process, denoiser, x1 = setting("flow")
+    _, denoiser, x1 = setting("flow")
     times = grids.uniform(rounds)
     counted = Counted(denoiser)
     sf.sample(counted, Parallel(tolerance=0.0), x1, times)
@@ -168,7 +168,7 @@ def test_a_tolerance_ends_in_fewer_rounds(schedule):
 
 def test_items_that_are_done_are_not_evaluated_again():
     """Each of them ends as it would alone, and is paid for as alone."""
-    process, denoiser, x1 = setting("flow")
+    _, denoiser, x1 = setting("flow")
     times = grids.uniform(30)
     together, alone, found = Counted(denoiser), Counted(denoiser), []
     whole = torch.as_tensor(sf.sample(together, Parallel(), x1, times))

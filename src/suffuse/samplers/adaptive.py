@@ -34,7 +34,8 @@ class Adaptive(Sampler):
     Differential Equations II" (Hairer, Wanner, 1996), chapter IV.2.
 
     Args:
-        tolerance: error of a step relative to the size of the data, positive.
+        tolerance: error of a step relative to the size of the data, positive; at the end of a walk it is about twice
+            that.
         limit: evaluations after which to give up.
     """
 

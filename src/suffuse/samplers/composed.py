@@ -87,9 +87,9 @@ class BridgeMean(Sampler):
     :math:`x_s = \tfrac{s}{t} x_t + (1 - \tfrac{s}{t}) E[x_0 | x_t]`.
 
     It is deterministic and needs no memory of the source. One step ends at :math:`E[x_0 | x_1]`, the least squared
-    error rather than a draw, and for Gaussian data every number of steps does, since the mean of the bridge is kept
-    from step to step. For other data more steps turn from the mean towards what is likely. With a small sigma it is the
-    flow of optimal transport between paired data.
+    error rather than a draw. For Gaussian data and a denoiser that is told the source every number of steps does, since
+    each keeps the mean of the bridge; for other data more steps turn from the mean towards what is likely. With a small
+    sigma it is the flow of optimal transport between paired data.
 
     Source: "I2SB: Image-to-Image Schroedinger Bridge" (Liu et al., 2023), section 3.3 (OT-ODE).
     """

@@ -15,7 +15,7 @@ from suffuse.processes.base import as_time
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
 from suffuse.samplers.base import Callback, Sampler, check_foreseen, check_inner
-from suffuse.tree import Condition, State, expand, of_items
+from suffuse.tree import Condition, State, at_least_float32, expand, of_items
 
 
 def refuse_unmasked(sampler: Sampler, process: Any) -> None:
@@ -64,7 +64,7 @@ class Cached(Sampler):
 def _logits(denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
     posterior = denoiser(x_t, t, condition)
     assert isinstance(posterior, Categorical)
-    return posterior.logits.log_softmax(-1)
+    return at_least_float32(posterior.logits).log_softmax(-1)
 
 
 class TauLeaping(Sampler):
