@@ -233,7 +233,7 @@ class Tabulated(Schedule):
         return -torch.expm1(-self._log_alpha_squared(t)).log()
 
     def snr_rate(self, t: Tensor) -> Tensor:
-        r""":math:`(\alpha_t^2)' / \sigma_t^4`, finite at :math:`\alpha_1 = 0` too, where :math:`\alpha` has no slope."""
+        r""":math:`(\alpha_t^2)' / \sigma_t^4`, finite where :math:`\alpha_1 = 0` too, and alpha has no slope."""
         start, fall, _ = self._between(t)
         slope = torch.where(fall.isinf(), -start.exp(), self.alpha(t) ** 2 * fall.clamp(min=torch.finfo(t.dtype).min))
         return slope * len(self.betas) / self.sigma(t) ** 4

@@ -28,6 +28,7 @@ from suffuse.samplers.default import default
 from suffuse.samplers.integrals import Straight, scales
 from suffuse.samplers.multistep import Adams
 from suffuse.samplers.tuned import Tuned
+from suffuse.schedules import Schedule
 from suffuse.tree import Condition, map_leaves
 
 _ELEMENTS = 256
@@ -200,7 +201,7 @@ def _times(denoiser: Denoiser, tau: Tensor) -> Tensor:
     return _schedule(denoiser).inverse(-2 * (denoiser.sigma_data * tau / (1 - tau)).log()).clamp(0, 1)
 
 
-def _schedule(denoiser: Denoiser):
+def _schedule(denoiser: Denoiser) -> Schedule:
     assert isinstance(denoiser.process, Gaussian)
     return denoiser.process.schedule
 
@@ -332,7 +333,8 @@ def _fitted(solver: _Solver, walks: _Walks, rounds: int, progress: Progress | No
         gradient, normal = (jacobian @ (residuals * weight).flatten().double()).cpu(), (jacobian @ jacobian.T).cpu()
         loss = float((residuals * weight).square().sum())
         scale = torch.diag(normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max())))
-        gain = 0.0
+        gain, there = 0.0, path
+        moved = solver
         while gain <= 0 and damping < 1e6:
             moved = solver.moved(-torch.linalg.solve(normal + damping * scale, gradient))
             if moved.falls():

@@ -17,13 +17,21 @@ from suffuse.model import PIPELINE
 OWN = "suffuse.interop.diffusers"
 """The library that an exported model says it is from."""
 
-_NETWORKS = {**dict.fromkeys(ADAPTERS, "diffusers"), "Transformer2DModel": "diffusers", "SuffuseUNet": OWN}
-_ENCODERS = dict.fromkeys(("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"), "transformers")
-_TOKENIZERS = dict.fromkeys(("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers")
-_PARTS = {
+_NETWORKS: dict[str, str] = {
+    **dict.fromkeys(ADAPTERS, "diffusers"),
+    "Transformer2DModel": "diffusers",
+    "SuffuseUNet": OWN,
+}
+_ENCODERS: dict[str, str] = dict.fromkeys(
+    ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"), "transformers"
+)
+_TOKENIZERS: dict[str, str] = dict.fromkeys(
+    ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers"
+)
+_PARTS: dict[str, dict[str, str]] = {
     "unet": _NETWORKS,
     "transformer": _NETWORKS,
-    "scheduler": dict.fromkeys((*TABLES, *FLOWS), "diffusers"),
+    "scheduler": {name: "diffusers" for name in (*TABLES, *FLOWS)},
     "vae": {"AutoencoderKL": "diffusers"},
     **{f"text_encoder{number}": _ENCODERS for number in ("", "_2", "_3")},
     **{f"tokenizer{number}": _TOKENIZERS for number in ("", "_2", "_3")},

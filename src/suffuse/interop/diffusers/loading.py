@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -114,8 +114,14 @@ def _codec(adapter: Adapter, vae: Any, size: int | None) -> Codec:
     height, width = _sides(own)
     pictures = (height * adapter.factor, width * adapter.factor)
     if vae is None:
-        return ImageCodec(pictures, adapter.channels)
-    return Latents(ImageCodec(pictures, vae.config.in_channels), vae, (height, width))
+        return ImageCodec(pictures, _colours(adapter.channels))
+    return Latents(ImageCodec(pictures, _colours(vae.config.in_channels)), vae, (height, width))
+
+
+def _colours(channels: int) -> Literal[1, 3, 4]:
+    if channels not in (1, 3, 4):
+        raise UserError(f"pictures have 1, 3 or 4 channels, and those of this model {channels}")
+    return channels
 
 
 def _conditions(adapter: Adapter, parts: Mapping[str, Any]) -> dict[str, ConditionCodec]:
