@@ -26,10 +26,9 @@ from suffuse.samplers import (
     TauLeaping,
 )
 from tests.laws.affine import variance
-from tests.laws.cases import F64, LINE, ONE, PLANE, SCHEDULE_CASES, WALKED, close
+from tests.laws.cases import F64, LINE, ONE, PLANE, SCHEDULE_CASES, close
 from tests.laws.statistics import N, accepts, assert_law
 
-each_schedule = pytest.mark.parametrize("schedule", WALKED)
 RESTARTED = {"low": 0.4, "high": 1.5}
 """Inside t in [0.1, 0.9] of every schedule."""
 
