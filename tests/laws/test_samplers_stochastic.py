@@ -59,7 +59,7 @@ def test_the_variance_is_of_the_declared_order(name, schedule):
     assert sampler.order == order
     assert sampler.stochastic
     end = float(ONE.marginal(process, 0.1).variances)
-    grid = torch.linspace(0.9, 0.1, 161, dtype=F64)
+    grid = torch.linspace(0.9, 0.1, 97, dtype=F64)
     start = float(ONE.marginal(process, 0.9).variances)
     denoiser = mean_alone(ONE, process)
     errors = [abs(variance(sampler, denoiser, grid[::stride], start) - end) for stride in (4, 2, 1)]
@@ -109,8 +109,8 @@ ENDS: dict[str, tuple[Sampler, int]] = {
     "churn of ddpm": (Churn(Ancestral(1.0), amount=20.0), 4),
     "restart of ddpm": (Restart(Ancestral(1.0), low=0.5), 4),
     "sde3": (MultistepSDE(3), 32),
-    "churn": (Churn(), 48),
-    "langevin": (Langevin(Heun(), amount=0.05), 64),
+    "churn": (Churn(), 32),
+    "langevin": (Langevin(Heun(), amount=0.05), 48),
     "restart": (Restart(), 32),
 }
 """With the steps from which 120,000 walks cannot be told from draws of the data; the first three are exact at any."""
@@ -133,7 +133,7 @@ INNER = [Ancestral(1.0), Heun(), Langevin(Heun()), Churn()]
 WRAPPED = [
     *[Churn(inner) for inner in INNER],
     *[Langevin(inner) for inner in INNER],
-    *[Restart(inner, repeats=r, share=share) for inner in [*INNER, Adams(3)] for r, share in ((1, 0.1), (3, 0.5))],
+    *[Restart(inner, repeats=3, share=0.3) for inner in [*INNER, Adams(3)]],
 ]
 
 
