@@ -215,6 +215,7 @@ CASES: dict[str, tuple[str, Sampler, Callable[[Tokens, sf.Discrete, Tensor], Ten
             ("keeping", Ancestral(0.0), keeping),
             ("jumps", TauLeaping(), leaping),
         )
+        if law != "masked" or name in ("markov", "jumps")  # the others coincide
     },
     "cached": ("masked", Cached(), lambda data, process, times: walked(data, process, markov, times)),
     **{
@@ -231,7 +232,7 @@ CASES: dict[str, tuple[str, Sampler, Callable[[Tokens, sf.Discrete, Tensor], Ten
             Blocks(size),
             lambda data, process, times, size=size: in_blocks(data, times, size),
         )
-        for size in (1, 2, 3)
+        for size in (1, 2)
     },
     **{
         f"{name} {temperature}": (
@@ -350,7 +351,7 @@ def test_expected_jumps_are_the_integrated_rates(law):
         assert close(found, expected_jumps(data, process, states, t, s, 400)[possible], rtol=1e-8, atol=1e-12), (t, s)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("eta", [0.0, 0.5])
 def test_remasking_keeps_the_share_that_is_hidden(eta):
     """At every time on the way each token is hidden with probability t."""
     seen: list[tuple[float, Tensor]] = []
@@ -471,12 +472,13 @@ def test_the_shape_of_an_item_does_not_matter(name):
 )
 def test_given_tokens_are_kept_and_the_others_drawn_given_them(sampler):
     """Infilling from t = 1; where the law of the walk is the data's, that of the others is the conditional one."""
-    exact, x1 = BITS.denoiser(MASKED), torch.tensor([[2, 1, 2]]).expand(N, 3)
+    keeps_the_law = isinstance(sampler, Entropy) or getattr(sampler, "size", 0) == 1
+    exact, x1 = BITS.denoiser(MASKED), torch.tensor([[2, 1, 2]]).expand(N if keeps_the_law else 500, 3)
     known = sf.Denoiser.from_function(MASKED, lambda x, t, condition: exact(x, 0.5))
     x0 = torch.as_tensor(sf.sample(known, sampler, x1, grids.uniform(3), rng=1))
     assert (x0[:, 1] == 1).all()
     assert (x0 < 2).all()
-    if isinstance(sampler, Entropy) or getattr(sampler, "size", 0) == 1:
+    if keeps_the_law:
         given = BITS.table[:, 1] / BITS.table[:, 1].sum()
         assert_law(numbered(x0[:, ::2], 2), given.flatten())
 
