@@ -18,7 +18,7 @@ Told = dict[str, Tensor]
 
 
 class AllOf(Denoiser):
-    r"""What fits several conditions at once: their product, each with a weight,
+    r"""What fits several conditions at once: their product, each with a weight.
 
     .. math:: q \propto q(x_0 | x_t) \prod_k \Big( \frac{q(x_0 | x_t, c_k)}{q(x_0 | x_t)} \Big)^{w_k},
 
@@ -64,7 +64,7 @@ class _All(nn.Module):
 
 
 class AnyOf(Denoiser):
-    r"""What fits one of several conditions: their mixture,
+    r"""What fits one of several conditions: their mixture.
 
     .. math:: E[x_0 | x_t] = \sum_k r_k E[x_0 | x_t, c_k], \qquad r_k \propto w_k \, p_t(x_t | c_k).
 

@@ -25,7 +25,7 @@ class Rule(ABC):
 
 
 class Tilted(Rule):
-    r"""Along the line through both: :math:`q \propto q_{\text{main}}^w \, q_{\text{ref}}^{1 - w}`, for every kind of data.
+    r"""Along the line through both, for every kind of data: :math:`q \propto q_{\text{main}}^w q_{\text{ref}}^{1 - w}`.
 
     For means that is :math:`m_{\text{ref}} + w (m_{\text{main}} - m_{\text{ref}})`. On noised laws it is the score of
     the tilted *noised* marginals, which is not the noised tilted law: guided samples are sharper than any distribution
@@ -40,7 +40,7 @@ class Tilted(Rule):
 
 
 class Rescaled(Rule):
-    r"""Tilted, and brought back towards the deviation of the main mean, against pictures that are burnt by large weights.
+    r"""Tilted, and brought back towards the deviation of the main mean, against pictures burnt by large weights.
 
     .. math:: m \leftarrow \phi \, \frac{\mathrm{std}(m_{\text{main}})}{\mathrm{std}(m)} \, m + (1 - \phi) \, m,
 
