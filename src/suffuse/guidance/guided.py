@@ -171,7 +171,7 @@ class _Twice(nn.Module):
 
 
 def _is_one(weight: float | Tensor) -> bool:
-    return isinstance(weight, float) and weight == 1
+    return not isinstance(weight, Tensor) and weight == 1.0
 
 
 def asked_together(denoiser: Denoiser, x_t: State, t: Time, conditions: Sequence[Condition]) -> list[Posterior[Any]]:
