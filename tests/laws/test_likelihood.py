@@ -1,6 +1,7 @@
 """Law 6: likelihood."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_twice_the_steps_leave_a_sixteenth_of_the_error():
     for steps in (20, 40, 80, 160):
         ours = sf.log_likelihood(LINE.denoiser(process), x0, steps=steps, terminal=last.log_prob)
         errors.append(float((ours - LINE.log_prob(x0)).abs().max()))
-    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert 3.5 < slopes[-1] < 5, (errors, slopes)
 
 
@@ -199,5 +200,3 @@ def test_mistakes_are_refused():
         with pytest.raises(sf.UserError, match=words):
             call()
     assert close(sf.log_likelihood(coupled, x0), sf.log_likelihood(flow, x0))  # the flow needs no independence
-
-
