@@ -479,8 +479,9 @@ def test_a_given_token_survives_a_walk_from_pure_noise():
 
 def test_half_precision_is_walked_in_float32():
     denoiser = sf.Denoiser.from_function(sf.Gaussian(SCHEDULE_CASES["flow"]), lambda x_t, t, condition: x_t * 0.5)
-    for name, sampler in SAMPLER_CASES.items():
-        x0 = sf.sample(denoiser, sampler, torch.ones(2, 3, dtype=torch.bfloat16), grids.uniform(3), rng=0)
+    for name in FITS_GAUSSIAN:
+        sampler, x1 = SAMPLER_CASES[name], torch.ones(2, 3, dtype=torch.bfloat16)
+        x0 = sf.sample(denoiser, sampler, x1, grids.uniform(3), rng=0)
         assert x0.dtype == torch.float32, name
 
 
