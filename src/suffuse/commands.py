@@ -93,6 +93,35 @@ def tune(run: Positional[Path], evaluations: int = 6, guidance: float | None = N
         print("the untuned solver is as good, and stays")
 
 
+def score(
+    run: Positional[Path],
+    source: Positional[str],
+    method: Literal["elbo", "ode"] = "elbo",
+    evaluations: int = 64,
+    condition: tuple[str, ...] = (),
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Say how likely a model finds every picture of a source: one row each, of nats and bits per dimension.
+
+    Args:
+        run: run folder of a trained model.
+        source: anything that can be trained on.
+        method: elbo, a lower bound; or ode, the likelihood by the probability-flow ODE: more exact, five times slower.
+        evaluations: of the network for each picture; the standard error falls with the root of it.
+        condition: what all of them are said to be, as for generate; by default what the source says of each.
+        seed: of the random numbers.
+        out: the CSV file to write; by default scores.csv in the run folder.
+    """
+    from suffuse.model import load
+    from suffuse.scoring import score_source, summary
+
+    model, table = load(run), out or run / "scores.csv"
+    told = model.parse_condition(condition)
+    print(summary(score_source(model, source, table, told, method, evaluations, seed), method))
+    print(table)
+
+
 def info(path: Positional[str]) -> None:
     """Say what is in a run folder, or in a source of data.
 

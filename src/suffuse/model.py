@@ -1,10 +1,11 @@
 """The model: what a user holds. Codec, denoiser and recipe, with the verbs as methods."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.files import verify, write_folder
 from suffuse.guidance import ClassifierFree
+from suffuse.likelihood import METHODS, Score, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
 from suffuse.recipes.build import build_denoiser
@@ -27,7 +29,7 @@ from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
-from suffuse.tree import PRESENT, State
+from suffuse.tree import PRESENT, State, concatenate, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -39,6 +41,14 @@ _BATCH = 64
 
 Value = int | str | None
 """What a condition may be asked to be: the name or number of a class, or a caption."""
+
+
+class Items(Protocol):
+    """Raw items by their position, each of which may be read when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,55 @@ class Model:
         if isinstance(tuning.sampler, Tuned):
             self.solvers.put(tuning.sampler, guidance)
         return tuning
+
+    def score(
+        self,
+        items: Items,
+        *,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        method: str = "elbo",
+        evaluations: int = 64,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Score]:
+        """How likely each item is. The score of item i is a function of it, the seed and i alone.
+
+        Items whose values are whole steps of a quantum, as those of 8-bit pictures are, are spread evenly over their
+        cells first, so that their density has a probability of the items themselves to answer for.
+
+        Args:
+            items: raw items, such as a list of pictures.
+            condition: what each is said to be; as for :meth:`generate`.
+            method: "elbo", a lower bound, or "ode", the likelihood of the probability-flow ODE: without the bound's
+                gap and with less noise, for about five times the work.
+            evaluations: of the network for each item.
+            seed: of the random numbers.
+            progress: called with (evaluations of batches done, in all).
+
+        Raises:
+            UserError: there is no such method or condition, a number is out of range, or the method does not fit.
+        """
+        if method not in METHODS:
+            raise UserError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
+        n, where = len(items), self._device()
+        values = self.columns(condition, n)
+        batches = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
+        done = itertools.count(1)
+        hook = self.denoiser.register_forward_hook(
+            lambda *_: None if progress is None else progress(next(done), len(batches) * evaluations)
+        )
+        scores: list[Score] = []
+        self.denoiser.eval()
+        with hook, self._precision():
+            for rows in batches:
+                # Packed one by one, so that one large picture at a time is in memory.
+                x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]))
+                x0 = map_leaves(lambda leaf: leaf.to(where), x0)
+                told = {name: column[rows.start : rows.stop] for name, column in values.items()}
+                told = self.encode_condition(told, where)
+                rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
+                scores += score(self.denoiser, x0, told, rng, self.codec.quantum, METHODS[method], evaluations)
+        return scores
 
     def encode_condition(
         self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None

@@ -76,6 +76,11 @@ class ImageCodec(Codec):
         """(channels, height, width)."""
         return (self.channels, self.height, self.width)
 
+    @property
+    def quantum(self) -> float:
+        """2 / 255; the premultiplied colour of what is half transparent has its values closer together."""
+        return 2 / 255
+
     def pack(self, raw: Sequence[Any]) -> Tensor:
         """Return pictures upright, resized and cropped: uint8, (B, C, H, W), colour not yet premultiplied."""
         packed = torch.empty((len(raw), *self.shape), dtype=torch.uint8)

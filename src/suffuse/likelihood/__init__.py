@@ -7,16 +7,20 @@ Every estimate comes with its standard error: :func:`estimate_elbo` and :func:`e
 from suffuse.likelihood.bound import EARLIEST, elbo, estimate_elbo
 from suffuse.likelihood.estimate import Estimate, bits_per_dimension, dequantise
 from suffuse.likelihood.flow import EXACT_UP_TO, PROBES, estimate_log_likelihood, log_likelihood
+from suffuse.likelihood.scores import METHODS, Score, score
 
 __all__ = [
     "EARLIEST",
     "EXACT_UP_TO",
+    "METHODS",
     "PROBES",
     "Estimate",
+    "Score",
     "bits_per_dimension",
     "dequantise",
     "elbo",
     "estimate_elbo",
     "estimate_log_likelihood",
     "log_likelihood",
+    "score",
 ]

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from suffuse.rng import RandomSource, streams
@@ -48,6 +47,7 @@ def bits_per_dimension(log_prob: Tensor, dimensions: int, quantum: float = 1.0) 
         quantum: q, distance between neighbouring values; 1 for tokens, which have probabilities.
 
     Example:
+        >>> import torch
         >>> bits_per_dimension(torch.tensor([-math.log(256.0)]), 1)
         tensor([8.])
     """
