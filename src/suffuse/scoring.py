@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -44,8 +45,8 @@ def score_source(
     Raises:
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
-    _prepare(table)
     opened = source if isinstance(source, Source) else open_source(source)
+    _prepare(table)
     with Progress("scanning", len(opened)) as progress:
         report = scan(opened, progress=progress.to)
     print(report.summary())
@@ -56,7 +57,10 @@ def score_source(
             pictures, condition=told, method=method, evaluations=evaluations, seed=seed, progress=progress.to
         )
     header = ["name", f"{NAMES[method]}_nats", "standard_error", "bits_per_dimension"]
-    rows = [[name, *vars(each).values()] for name, each in zip(pictures.names, scores, strict=True)]
+    rows = [
+        [name, *(round(number, 4) for number in vars(each).values())]
+        for name, each in zip(pictures.names, scores, strict=True)
+    ]
     _write(table, [header, *rows])
     return scores
 
@@ -92,10 +96,12 @@ def _prepare(table: Path) -> None:
     """Find out before the work whether the table can be written."""
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        if table.is_dir():
-            raise UserError(f"{table} is a folder; give the name of a file to write, such as {table / 'scores.csv'}")
     except OSError as error:
         raise UserError(f"cannot write {table}: {error.strerror or error}") from error
+    if table.is_dir():
+        raise UserError(f"{table} is a folder; give the name of a file to write, such as {table / 'scores.csv'}")
+    if not os.access(table.parent, os.W_OK):
+        raise UserError(f"cannot write {table}: no permission to write into its folder; choose another")
 
 
 def _write(table: Path, rows: Sequence[Sequence[Any]]) -> None:
