@@ -60,8 +60,8 @@ def elbo(
         >>> law = sf.exact.GaussianMixture(torch.zeros(1, 2), torch.ones(1))
         >>> denoiser = law.denoiser(sf.Gaussian(sf.schedules.Flow()))
         >>> x0 = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-        >>> elbo(denoiser, x0, rng=0) - law.log_prob(x0)
-        tensor([0., 0.], dtype=torch.float64)
+        >>> bool((elbo(denoiser, x0, rng=0) - law.log_prob(x0)).abs().max() < 1e-2)
+        True
     """
     return estimate_elbo(denoiser, x0, condition, rng, source, evaluations, earliest).value
 
