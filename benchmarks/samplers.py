@@ -129,8 +129,8 @@ def _tables(gaussian: dict[str, list[float]], discrete: dict[str, list[float]]) 
             "the ends from the true ends, over the 98% of the walks that do not start at a ridge, by evaluations.",
             _table(calm),
             "Samplers with noise: square root of the energy distance to as many exact draws; of exact draws to one "
-            f"another it is about {1 / math.sqrt(ITEMS):.3f}, and 0 stands for less. DDPM draws from the exact posterior "
-            "here, and is exact at any number of steps; a network gives it the mean alone.",
+            f"another it is about {1 / math.sqrt(ITEMS):.3f}, and 0 stands for less. DDPM draws from the exact "
+            "posterior here, and is exact at any number of steps; a network gives it the mean alone.",
             _table(noisy),
             "Samplers of tokens: total variation from the table of four dependent tokens, 20,000 draws; of exact draws "
             "it is about 0.02.",
