@@ -31,7 +31,7 @@ import suffuse as sf
 COUNTS = (5, 8, 10, 15, 20, 30, 50)
 MORE = {5: 10, 8: 16, 10: 20, 15: 19, 20: 26, 30: 39, 50: 65}
 """What the best peer may spend where the tuned solver spends the key."""
-CHOSEN_ON, JUDGED_ON = (11, 12), (21, 22)
+CHOSEN_ON, JUDGED_ON = (11, 12), (31, 32)
 """Seeds of the mixtures."""
 Kind = tuple[int, str, float]
 """Dimensions, path and scale."""
