@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from suffuse import grids as grids
     from suffuse import guidance as guidance
     from suffuse import interop as interop
+    from suffuse import likelihood as likelihood
     from suffuse import networks as networks
     from suffuse import objectives as objectives
     from suffuse import parameterizations as parameterizations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from suffuse.denoiser import Denoiser as Denoiser
     from suffuse.errors import UserError as UserError
     from suffuse.learn import train as train
+    from suffuse.likelihood import elbo as elbo
+    from suffuse.likelihood import log_likelihood as log_likelihood
     from suffuse.model import Model as Model
     from suffuse.model import load as load
     from suffuse.posteriors import Categorical as Categorical
@@ -53,7 +56,9 @@ _WHERE = {
     "Product": "processes",
     "Streams": "rng",
     "UserError": "errors",
+    "elbo": "likelihood",
     "load": "model",
+    "log_likelihood": "likelihood",
     "sample": "samplers",
     "train": "learn",
     "tune": "tuning",
@@ -64,6 +69,7 @@ _MODULES = (
     "grids",
     "guidance",
     "interop",
+    "likelihood",
     "networks",
     "objectives",
     "parameterizations",
@@ -90,11 +96,14 @@ __all__ = [
     "UserError",
     "__version__",
     "codecs",
+    "elbo",
     "exact",
     "grids",
     "guidance",
     "interop",
+    "likelihood",
     "load",
+    "log_likelihood",
     "networks",
     "objectives",
     "parameterizations",

@@ -183,5 +183,5 @@ def preview(model: Model, values: Mapping[str, list[Any]]) -> list[Image.Image]:
 def examples(column: list[Any], codec: ConditionCodec, keep: list[int]) -> list[Any]:
     """Values of a condition to preview: every class in turn, or captions from all over the data."""
     if isinstance(codec, ClassCodec):
-        return [codec.names[i % len(codec.names)] for i in range(_SHOWN)]
+        return codec.examples(_SHOWN)
     return [column[keep[i * len(keep) // _SHOWN]] for i in range(_SHOWN)]

@@ -25,8 +25,10 @@ from suffuse.processes import Gaussian
 from suffuse.recipes.build import build_denoiser
 from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.rng import Streams
-from suffuse.samplers import SAMPLERS, sample
+from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
+from suffuse.solvers import Solvers
 from suffuse.tree import PRESENT, State
+from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PIPELINE = "model_index.json"
@@ -61,6 +63,7 @@ class Model:
         origin: where it comes from.
         denoiser: the trained denoiser; by default one with fresh weights.
         sampling: how it samples unless told otherwise; by default as the recipe says.
+        solvers: that were tuned to it.
     """
 
     def __init__(
@@ -71,11 +74,13 @@ class Model:
         origin: Origin,
         denoiser: Denoiser | None = None,
         sampling: SamplingSection | None = None,
+        solvers: Solvers | None = None,
     ) -> None:
         self.codec, self.conditions, self.origin = codec, dict(conditions), origin
         self._recipe = recipe
         self.sampling = sampling or self.recipe.sampling
         self.denoiser = denoiser or build_denoiser(self.recipe, codec.shape, self.conditions, origin.sigma_data)
+        self.solvers = solvers or Solvers(origin.images)
 
     @property
     def recipe(self) -> Recipe:
@@ -105,9 +110,10 @@ class Model:
         Args:
             n: how many.
             condition: a class or caption for all, or a sequence of n; for several conditions a mapping of these.
-            steps: steps of the walk; by default the recipe's.
+            steps: evaluations of the network, never more; by default the recipe's.
             guidance: weight of the condition, 1 for none; by default the recipe's.
-            sampler: name of the way to walk; by default the recipe's.
+            sampler: name of the way to walk; by default the recipe's, and where that names none, the solver that was
+                tuned for so many steps, or the default one.
             seed: of the first sample.
             progress: called with (samples done, n).
             callback: called after each step of each batch with (number, time, state).
@@ -123,16 +129,15 @@ class Model:
         guidance = settings.guidance if guidance is None else guidance
         _check_positive("n", n)
         _check_positive("steps", steps)
-        if sampler not in SAMPLERS:
-            raise UserError(f"there is no sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        solver = self.solver(steps, guidance, sampler)
         values = self.columns(condition, n)
         made = {"suffuse": self.origin.version, "model": self.origin.name}
-        made |= {"sampler": sampler, "steps": steps, "guidance": guidance}
+        made |= {"sampler": sampler or type(solver[0]).__name__, "steps": steps, "guidance": guidance}
         items: list[Any] = []
         for start in range(0, n, _BATCH):
             rows = range(start, min(start + _BATCH, n))
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            state = self._walk(part, [seed + row for row in rows], steps, guidance, sampler, callback)
+            state = self._walk(part, [seed + row for row in rows], solver, guidance, callback)
             for row, item in zip(rows, self.codec.decode(state), strict=True):
                 told = {name: column[row] for name, column in values.items()}
                 items.append(_signed(item, made | {"seed": seed + row, "condition": told}))
@@ -140,25 +145,89 @@ class Model:
                 progress(len(items), n)
         return items
 
+    def solver(self, steps: int, guidance: float, sampler: str | None = None) -> tuple[Sampler, Tensor]:
+        """The way to walk with so many evaluations, and its times; see :meth:`generate`.
+
+        Raises:
+            UserError: there is no sampler of that name, or it does not fit the model or the number.
+        """
+        if sampler is None:
+            tuned = self.solvers.get(steps, guidance)
+            return (tuned, tuned.grid()) if tuned else default(self.denoiser, steps)
+        if sampler not in SAMPLERS:
+            raise UserError(f"there is no sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        process, made = self.denoiser.process, SAMPLERS[sampler]()
+        count = made.steps(self.denoiser, steps)
+        grid = grids.karras(process.schedule, count) if isinstance(process, Gaussian) else grids.uniform(count)
+        return made, grid
+
     def _walk(
         self,
         values: Mapping[str, Sequence[Value]],
         seeds: Sequence[int],
-        steps: int,
+        solver: tuple[Sampler, Tensor],
         guidance: float,
-        sampler: str,
         callback: Callable[[int, Tensor, State], None] | None,
     ) -> State:
         """States of the samples with these seeds."""
+        sampler, times = solver
+        x1, told, rng = self._start(values, seeds)
+        with self._precision():
+            return sample(self.guided(guidance), sampler, x1, times, told, rng, callback)
+
+    def _start(
+        self, values: Mapping[str, Sequence[Value]], seeds: Sequence[int]
+    ) -> tuple[State, dict[str, Tensor] | None, Streams]:
+        """Noise, encoded conditions and streams of the samples with these seeds."""
         self.denoiser.eval()
-        process = self.denoiser.process
-        assert isinstance(process, Gaussian)
-        where = next(self.denoiser.parameters()).device
+        where = self._device()
         rng = Streams.of(0, torch.tensor(seeds, device=where))
-        x1 = process.prior(torch.empty(len(seeds), *self.codec.shape, device=where), rng)
-        times = grids.karras(process.schedule, steps)
-        denoiser = self.denoiser if guidance == 1 else ClassifierFree(self.denoiser, guidance)
-        return sample(denoiser, SAMPLERS[sampler](), x1, times, self.encode_condition(values, where), rng, callback)
+        x1 = self.denoiser.process.prior(torch.empty(len(seeds), *self.codec.shape, device=where), rng)
+        return x1, self.encode_condition(values, where), rng
+
+    def guided(self, guidance: float) -> Denoiser:
+        """The denoiser with a weight of its condition."""
+        return self.denoiser if guidance == 1 else ClassifierFree(self.denoiser, guidance)
+
+    def _device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    def _precision(self) -> torch.autocast:
+        """The arithmetic that the network was trained in."""
+        bf16 = self._recipe is not None and self._recipe.training.precision == "bf16"
+        return torch.autocast(self._device().type, torch.bfloat16, enabled=bf16)
+
+    def tune(
+        self,
+        evaluations: int = 6,
+        *,
+        guidance: float | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tuning:
+        """Fit a solver of so many evaluations to this model; :meth:`generate` takes it where it is asked for as many.
+
+        Walks are told every class in turn; of captions nothing is told, since none are kept.
+
+        Args:
+            evaluations: at least 2.
+            guidance: weight of the condition that it is for; by default the model's.
+            seed: of the noise that is walked from.
+            progress: called with (rounds done, rounds at most).
+
+        Raises:
+            UserError: the process is not Gaussian, or the number is out of range.
+        """
+        guidance = self.sampling.guidance if guidance is None else guidance
+        seeds = range(seed, seed + items_to_tune(self.denoiser))
+        values = {name: codec.examples(len(seeds)) for name, codec in self.conditions.items()}
+        x1, told, _ = self._start(values, seeds)
+        assert isinstance(x1, Tensor)
+        with self._precision():
+            tuning = fit(self.guided(guidance), evaluations, x1=x1, condition=told, progress=progress)
+        if isinstance(tuning.sampler, Tuned):
+            self.solvers.put(tuning.sampler, guidance)
+        return tuning
 
     def encode_condition(
         self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None
@@ -220,6 +289,8 @@ class Model:
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         (folder / "README.md").write_text(self.card(), encoding="utf-8")
+        if self.solvers.found:
+            self.solvers.save(folder)
 
     def config(self) -> dict[str, Any]:
         """Everything but the weights, as JSON values.
@@ -276,7 +347,8 @@ class Model:
                 f"process     {process.noise_schedule}, parameterization {process.parameterization}",
                 f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
             ]
-        lines += [f"sampling    {self.sampling.sampler}, {self.sampling.sampling_steps} steps"]
+        lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
+        lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
         lines += [f"condition   {name}: {_summary(codec)}" for name, codec in self.conditions.items()]
         return "\n".join(lines)
 
@@ -311,6 +383,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
     verify(folder)
     model = Model.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
+    model.solvers = Solvers.load(Path(path), model.origin.images)
     model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model
 

@@ -66,6 +66,11 @@ def expand(t: Tensor, like: Tensor, trailing: int = 0) -> Tensor:
     return t.reshape(t.shape + (1,) * (like.ndim - t.ndim + trailing))
 
 
+def at_least_float32(state: S) -> S:
+    """The state, with half-precision leaves in float32: the arithmetic of a walk needs its digits."""
+    return map_leaves(lambda x: x.float() if x.dtype in (torch.bfloat16, torch.float16) else x, state)
+
+
 def sum_per_item(state: State) -> Tensor:
     """Sum everything but the batch axis, over all leaves: shape ``(B,)``."""
     return torch.stack([leaf.flatten(1).sum(1) if leaf.ndim > 1 else leaf for leaf in leaves(state)]).sum(0)

@@ -1,17 +1,19 @@
 r"""Solvers tuned to a model: the grid and the coefficients that come closest to its own fine walks.
 
-A solver of N evaluations is the table of :class:`suffuse.samplers.Tuned`. In the coordinates of the straightened flow,
-:math:`y = x / (c \alpha + \sigma)` and :math:`\tau = \sigma / (c \alpha + \sigma)`, it is
+In the coordinates of the straightened flow, :math:`y = x / (c \alpha + \sigma)` over
+:math:`\tau = \sigma / (c \alpha + \sigma)`, every deterministic solver with one evaluation a step is
 
-.. math:: y_{i + 1} = y_0 + \sum_{j \le i} W_{ij} \, v_j, \qquad v_j = (y_j - E[x_0 | x_{t_j}] / c) / \tau_j,
+.. math:: y_{i + 1} = y_0 + \sum_{j \le i} W_{ij} \, v_j, \qquad v_j = (y_j - E[x_0 | x_{t_j}] / c) / \tau_j.
 
-with N (N + 1) / 2 weights and N - 1 places. Both are found by the method of Levenberg and Marquardt, from the best
-solver that needs no tuning, on the squared distance of the ends of walks from the same noise. The derivatives are
+Tuning first takes the best of a few methods of Adams, on the even grid and on the one that spreads their local errors
+evenly. For few evaluations it then fits the N (N + 1) / 2 weights and the N - 1 inner places by the method of
+Levenberg and Marquardt, on the squared distances of the ends of walks from the same noise. Derivatives are
 differences, so that nothing is asked of the network but to be evaluated.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +23,38 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.processes import Gaussian
 from suffuse.rng import RandomSource, streams
-from suffuse.samplers import Adams, Sampler, Tuned, default, sample
+from suffuse.samplers.base import Sampler, sample
+from suffuse.samplers.default import default
 from suffuse.samplers.integrals import Straight, Velocity, scales
+from suffuse.samplers.multistep import Adams
+from suffuse.samplers.tuned import Tuned
 from suffuse.tree import Condition, map_leaves
 
-_MOST_ELEMENTS = 256
+_ELEMENTS = 256
 """Of an item that are compared: a random choice, so that the derivatives of large items fit into memory."""
 _FINE = 64
-"""Evaluations of the walks that are aimed at; their error is far below that of a tuned solver."""
+"""Evaluations of the walks that are aimed at, for every 16 of the solver; their error is far below its own."""
+_TABLE = 12
+"""Largest number of evaluations whose weights are fitted; above, their number outgrows what they gain."""
+_TRIMMED = 0.98
+"""Share of the items that errors are measured on. The rest start so near a ridge that they end elsewhere altogether."""
+
+Progress = Callable[[int, int], None]
+"""Called with (rounds done, rounds at most)."""
 
 
-@torch.no_grad()
+class Tuning(NamedTuple):
+    """What came out: the solver, and how far it and the untuned one end from the fine walks on held-out noise.
+
+    Errors are root mean squares over the 98% best items, in deviations of the data.
+    """
+
+    sampler: Sampler
+    times: Tensor
+    error: float
+    untuned_error: float
+
+
 def tune(
     denoiser: Denoiser,
     evaluations: int = 6,
@@ -39,27 +62,8 @@ def tune(
     rng: RandomSource = 0,
     x1: Tensor | None = None,
     condition: Condition = None,
-    items: int = 512,
-    rounds: int = 30,
 ) -> tuple[Sampler, Tensor]:
-    """Fit a solver of so many evaluations to a denoiser's own walks.
-
-    A third of the walks is held out: if the tuned solver does not come closer on these, the untuned one is given back.
-
-    Args:
-        denoiser: of a Gaussian process.
-        evaluations: N, at least 2.
-        rng: streams, a ``torch.Generator`` or a seed of the noise to begin from.
-        x1: (B, ...) states to begin from instead; needed where the denoiser does not know the shape of its data.
-        condition: (B, ...) conditions of these states.
-        items: walks to tune on where no states are given.
-        rounds: of the fit at most.
-
-    Returns:
-        A sampler, and the times that it is for.
-
-    Raises:
-        UserError: the process is not Gaussian, or the shape of the data is not known.
+    """Fit a solver of so many evaluations to a denoiser's own walks; see :func:`fit` for what it is given and raises.
 
     Example:
         >>> import suffuse as sf
@@ -69,37 +73,161 @@ def tune(
         >>> sf.sample(denoiser, sampler, torch.randn(4, 1), times).shape
         torch.Size([4, 1])
     """
-    process = denoiser.process
-    if not isinstance(process, Gaussian):
-        raise UserError(f"solvers are tuned for Gaussian processes, and this model's is {type(process).__name__}")
+    fitted = fit(denoiser, evaluations, rng=rng, x1=x1, condition=condition)
+    return fitted.sampler, fitted.times
+
+
+@torch.no_grad()
+def fit(
+    denoiser: Denoiser,
+    evaluations: int,
+    *,
+    rng: RandomSource = 0,
+    x1: Tensor | None = None,
+    condition: Condition = None,
+    rounds: int = 20,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Fit a solver of so many evaluations to a denoiser's own walks.
+
+    A third of the walks is held out: if the tuned solver does not come closer on these, the untuned one is given back.
+
+    Sources: "S4S: Solving for a Diffusion Model Solver" (Frankel et al., 2025), "Bespoke Non-Stationary Solvers for
+    Fast Sampling of Diffusion and Flow Models" (Shaul et al., 2024).
+
+    Args:
+        denoiser: of a Gaussian process.
+        evaluations: N, at least 2.
+        rng: streams, a ``torch.Generator`` or a seed of the noise to begin from.
+        x1: (B, ...) states to begin from instead; needed where the denoiser does not know the shape of its data.
+        condition: (B, ...) conditions of these states.
+        rounds: of the fit of the weights at most.
+        progress: called after each of them.
+
+    Raises:
+        UserError: the process is not Gaussian, or the shape of the data is not known.
+    """
+    if not isinstance(denoiser.process, Gaussian):
+        raise UserError(f"solvers are tuned for Gaussian processes, and this is {type(denoiser.process).__name__}")
     if evaluations < 2:
         raise UserError(f"a solver to tune has at least 2 evaluations, got {evaluations}")
-    x1 = _noise(denoiser, items, rng) if x1 is None else x1
-    untuned = default(denoiser, evaluations)
-    fine = sample(denoiser, Adams(3), x1, grids.straight(process.schedule, _FINE, denoiser.sigma_data), condition)
-    assert isinstance(fine, Tensor)
+    x1 = _noise(denoiser, rng) if x1 is None else x1
     cut = 2 * len(x1) // 3
-    part = _Walks(denoiser, x1[:cut], fine[:cut], _items(condition, slice(cut)))
-    fitted = _fit(_Solver.of(untuned, denoiser, x1), part, rounds)
-    tuned = fitted.sampler(process, denoiser.sigma_data)
-    candidates: list[tuple[Sampler, Tensor]] = [untuned, (tuned, torch.tensor(tuned.times, dtype=torch.float64))]
-    rest = _items(condition, slice(cut, None))
-    ends = [sample(denoiser, sampler, x1[cut:], times, rest) for sampler, times in candidates]
-    before, after = ((end - fine[cut:]).square().mean() for end in ends if isinstance(end, Tensor))
-    return candidates[int(after < before)]
+    walks, held_out = (_Walks(denoiser, x1, condition, evaluations, part) for part in (slice(cut), slice(cut, None)))
+    untuned = default(denoiser, evaluations)
+    best = min([untuned, *_candidates(walks, evaluations)], key=lambda each: walks.error(*each))
+    solver = _Solver.of(*best, denoiser)
+    best = (_fitted(solver, walks, rounds, progress) if evaluations <= _TABLE else solver).sampler(denoiser)
+    errors = held_out.error(*best), held_out.error(*untuned)
+    return Tuning(*(best if errors[0] < errors[1] else untuned), min(errors), errors[1])
 
 
-def _noise(denoiser: Denoiser, items: int, rng: RandomSource) -> Tensor:
+def items_to_tune(denoiser: Denoiser) -> int:
+    """Enough items for 2^15 numbers to compare, but at least 96 and at most 768.
+
+    Raises:
+        UserError: the denoiser does not know the shape of its data.
+    """
     if denoiser.shape is None:
         raise UserError("the denoiser does not say what shape its data has; give the states to begin from as x1")
-    like = torch.empty(items, *denoiser.shape)
+    return min(max(2**15 // min(torch.Size(denoiser.shape).numel(), _ELEMENTS), 96), 768)
+
+
+def _noise(denoiser: Denoiser, rng: RandomSource) -> Tensor:
+    like = torch.empty(items_to_tune(denoiser), *(denoiser.shape or ()))
     x1 = denoiser.process.prior(like, streams(rng, like).fold("tune"))
     assert isinstance(x1, Tensor)
     return x1
 
 
-def _items(condition: Condition, items: slice) -> Condition:
-    return None if condition is None else map_leaves(lambda leaf: leaf[items], condition)
+class _Walks:
+    """Where walks from some states should end, and how they bend on their way."""
+
+    def __init__(self, denoiser: Denoiser, x1: Tensor, condition: Condition, evaluations: int, part: slice) -> None:
+        self.denoiser, self.x1, self.scale = denoiser, x1[part], denoiser.sigma_data
+        self.condition = None if condition is None else map_leaves(lambda leaf: leaf[part], condition)
+        assert isinstance(denoiser.process, Gaussian)
+        self.schedule = denoiser.process.schedule
+        self.chosen = torch.randperm(x1[0].numel(), generator=torch.Generator().manual_seed(0))[:_ELEMENTS].to(x1.device)
+        times = grids.straight(self.schedule, _FINE * -(-evaluations // 16), self.scale)
+        self.tau = _tau(denoiser, times)
+        ys: list[Tensor] = []
+        sample(denoiser, Adams(3), self.x1, times, self.condition, callback=lambda k, t, x: ys.append(self._seen(x)))
+        self.target, self.ys = ys[-1], ys
+
+    def _seen(self, x: object) -> Tensor:
+        assert isinstance(x, Tensor)
+        return x.flatten(1)[:, self.chosen] / self.scale
+
+    def bend(self) -> Tensor:
+        """Root mean square of the second derivative of the velocity, at even places along the fine walks."""
+        at = scales(self.schedule, grids.straight(self.schedule, len(self.ys), self.scale))
+        sizes = (self.scale * at.alpha + at.sigma)[1:].tolist()
+        y = torch.stack([y * self.scale / size for y, size in zip(self.ys, sizes, strict=True)])
+        return y[:: len(y) // _FINE].diff(n=3, dim=0).flatten(1).square().mean(1).sqrt().double().cpu()
+
+    def error(self, sampler: Sampler, times: Tensor) -> float:
+        """Root mean square distance of the ends from where they should be, without the worst items."""
+        end = sample(self.denoiser, sampler, self.x1, times, self.condition)
+        return float(_trimmed(self._seen(end) - self.target))
+
+    def residuals(self, y: Tensor, solver: "_Solver") -> Tensor:
+        """(B, elements) differences of ends in y, in deviations of the data."""
+        return self._seen(y * solver.end_size(self.denoiser)) - self.target
+
+    def velocity(self, y: Tensor, tau: float) -> Tensor:
+        """The straightened flow."""
+        t = _times(self.denoiser, torch.tensor([tau], dtype=torch.float64))[0]
+        at = scales(self.schedule, t)
+        x = y * float(self.scale * at.alpha + at.sigma)
+        mean = self.denoiser(x, t.to(x.device), self.condition).mean
+        return (y - mean / self.scale) / tau
+
+
+def _trimmed(residuals: Tensor) -> Tensor:
+    error = residuals.square().mean(1)
+    return error.sort().values[: max(1, int(_TRIMMED * len(error)))].mean().sqrt()
+
+
+def _tau(denoiser: Denoiser, times: Tensor) -> Tensor:
+    at = scales(_schedule(denoiser), times)
+    return Straight(denoiser.sigma_data).of(at.sigma / at.alpha)
+
+
+def _times(denoiser: Denoiser, tau: Tensor) -> Tensor:
+    return _schedule(denoiser).inverse(-2 * (denoiser.sigma_data * tau / (1 - tau)).log()).clamp(0, 1)
+
+
+def _schedule(denoiser: Denoiser):
+    assert isinstance(denoiser.process, Gaussian)
+    return denoiser.process.schedule
+
+
+def _candidates(walks: _Walks, n: int) -> list[tuple[Sampler, Tensor]]:
+    """Methods of Adams, each on the even grid and on the one that spreads its errors evenly."""
+    made = [(Adams(2, corrector=False), 2), (Adams(2), 3), (Adams(3), 4), (Adams(4), 5)]
+    even = grids.straight(walks.schedule, n, walks.scale)
+    return [(sampler, times) for sampler, order in made for times in (even, _spread(walks, n, order))]
+
+
+def _spread(walks: _Walks, n: int, order: int) -> Tensor:
+    r"""A grid whose steps err more alike.
+
+    A step of length h of a method of order p errs by :math:`h^{p + 1} |v^{(p)}|`, so that the sum is least where steps
+    are as dense as :math:`|v^{(p)}|^{1 / (p + 1)}`. The second derivative stands for all, since differences of higher
+    ones are lost in rounding.
+    """
+    bend = walks.bend()
+    dense = torch.nn.functional.interpolate(bend[None, None], len(walks.tau) - 1, mode="linear")[0, 0]
+    dense = (dense / dense.mean()) ** (1 / (order + 1))
+    dense = dense + 0.2 * dense.mean()  # so that no step is left very long
+    share = torch.cat([dense.new_zeros(1), dense.cumsum(0) / dense.sum()])
+    wanted = torch.linspace(0, 1, n + 1, dtype=torch.float64)
+    place = torch.searchsorted(share, wanted).clamp(1, len(share) - 1)
+    part = (wanted - share[place - 1]) / (share[place] - share[place - 1])
+    times = _times(walks.denoiser, torch.lerp(walks.tau[place - 1], walks.tau[place], part))
+    times[0], times[-1] = 1.0, 0.0
+    return times
 
 
 @dataclass(frozen=True)
@@ -110,41 +238,46 @@ class _Solver:
     weights: Tensor
 
     @classmethod
-    def of(cls, untuned: tuple[Sampler, Tensor], denoiser: Denoiser, like: Tensor) -> "_Solver":
+    def of(cls, sampler: Sampler, times: Tensor, denoiser: Denoiser) -> "_Solver":
         """Any deterministic solver with one evaluation a step, by walking it through the unit vectors."""
-        sampler, times = untuned
-        process, steps = denoiser.process, len(times) - 1
-        assert isinstance(process, Gaussian)
-        at, form = scales(process.schedule, times), Velocity(denoiser.sigma_data)
-        tau, size = _tau(at.sigma / at.alpha, denoiser.sigma_data), form.scale * at.alpha + at.sigma
+        steps, scale = len(times) - 1, denoiser.sigma_data
+        at, tau = scales(_schedule(denoiser), times), _tau(denoiser, times)
+        size = scale * at.alpha + at.sigma
         units = torch.eye(steps + 1, dtype=torch.float64)
         # v_j is the j-th unit vector where the mean is c (y_j - tau_j v_j).
         asked = iter(range(steps))
 
         def mean(x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
             j = next(asked)
-            return form.scale * (x_t / size[j] - tau[j] * units[j + 1])
+            return scale * (x_t / size[j] - tau[j] * units[j + 1])
 
         walked: list[Tensor] = []
-        linear = Denoiser.from_function(process, mean, denoiser.sigma_data)
-        sample(linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(x[0]))  # type: ignore
+        linear = Denoiser.from_function(denoiser.process, mean, scale)
+        sample(linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(torch.as_tensor(x)[0]))
         return cls(tau, torch.stack([x / s for x, s in zip(walked, size[1:], strict=True)])[:, 1:])
 
-    def moved(self, step: Tensor) -> "_Solver":
-        """With all parameters moved: N - 1 logarithms of lengths, and the weights row by row."""
-        steps = len(self.weights)
-        length = (self.tau[:-1] - self.tau[1:]) * torch.cat([step[: steps - 1], step.new_zeros(1)]).exp()
-        length = length * (self.tau[0] - self.tau[-1]) / length.sum()
-        tau = torch.cat([self.tau[:1], self.tau[0] - length.cumsum(0)[:-1], self.tau[-1:]])
-        weights = self.weights.clone()
-        weights[torch.ones_like(weights).tril().bool()] += step[steps - 1 :] / steps
-        return replace(self, tau=tau, weights=weights)
+    def end_size(self, denoiser: Denoiser) -> float:
+        """Size of the state where walks end."""
+        at = scales(_schedule(denoiser), torch.zeros(1))
+        return float(denoiser.sigma_data * at.alpha + at.sigma)
 
-    def sampler(self, process: Gaussian, scale: float) -> Tuned:
-        """As a table over x_1 and the posterior means."""
-        times = process.schedule.inverse(-2 * (scale * self.tau / (1 - self.tau)).log())
+    def moved(self, step: Tensor) -> "_Solver":
+        """With all parameters moved: the inner places, and the weights row by row."""
+        inner = len(self.weights) - 1
+        tau, weights = self.tau.clone(), self.weights.clone()
+        tau[1:-1] += step[:inner]
+        weights[torch.ones_like(weights).tril().bool()] += step[inner:]
+        return _Solver(tau, weights)
+
+    def falls(self) -> bool:
+        """Whether the places fall, and no two of them nearly meet."""
+        return bool((self.tau[:-1] - self.tau[1:] > 1e-3 / len(self.weights)).all())
+
+    def sampler(self, denoiser: Denoiser) -> tuple[Sampler, Tensor]:
+        """As a table over x_1 and the posterior means, and its times."""
+        times = _times(denoiser, self.tau)
         times[0], times[-1] = 1.0, 0.0
-        at = scales(process.schedule, times)
+        at, scale = scales(_schedule(denoiser), times), denoiser.sigma_data
         size, steps = scale * at.alpha + at.sigma, len(self.weights)
         rows = torch.zeros(steps + 1, steps + 1, dtype=torch.float64)  # y_i over x_1 and the means
         rows[0, 0] = 1 / size[0]
@@ -155,80 +288,85 @@ class _Solver:
             velocities[i] /= self.tau[i]
             rows[i + 1] = rows[0] + self.weights[i] @ velocities
         table = size[1:, None] * rows[1:]
-        return Tuned(times.tolist(), [row[: i + 2].tolist() for i, row in enumerate(table)])
+        return Tuned(times.tolist(), [row[: i + 2].tolist() for i, row in enumerate(table)]), times
 
 
-def _tau(ratio: Tensor, scale: float) -> Tensor:
-    return Straight(scale).of(ratio)
+class _Path(NamedTuple):
+    """States (N + 1) and velocities (N) of walks by a solver."""
+
+    y: list[Tensor]
+    v: list[Tensor]
 
 
-class _Walks:
-    """Where walks should end, and where those of a solver do."""
-
-    def __init__(self, denoiser: Denoiser, x1: Tensor, target: Tensor, condition: Condition) -> None:
-        self.denoiser, self.x1, self.condition = denoiser, x1, condition
-        count = target[0].numel()
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_MOST_ELEMENTS]
-        self.chosen = chosen.to(target.device)
-        self.target = target.flatten(1)[:, self.chosen]
-
-    def residuals(self, solver: _Solver) -> Tensor:
-        """(B, elements) differences of the ends, in units of the data."""
-        process = self.denoiser.process
-        assert isinstance(process, Gaussian)
-        sampler = solver.sampler(process, self.denoiser.sigma_data)
-        times = torch.tensor(sampler.times, dtype=torch.float64)
-        end = sample(self.denoiser, sampler, self.x1, times, self.condition)
-        assert isinstance(end, Tensor)
-        return (end.flatten(1)[:, self.chosen] - self.target) / self.denoiser.sigma_data
+def _walked(solver: _Solver, walks: _Walks, path: _Path, first: int) -> _Path:
+    """The walks from state ``first`` on, which is the last of the path."""
+    y, v = list(path.y), list(path.v)
+    for i in range(first, len(solver.weights)):
+        v.append(walks.velocity(y[i], float(solver.tau[i])))
+        y.append(_combined(y[0], v, solver.weights[i]))
+    return _Path(y, v)
 
 
-def _fit(solver: _Solver, walks: _Walks, rounds: int) -> _Solver:
+def _combined(y: Tensor, velocities: list[Tensor], weights: Tensor) -> Tensor:
+    y = y.clone()
+    for weight, velocity in zip(weights.tolist(), velocities, strict=False):
+        y.add_(velocity, alpha=weight)
+    return y
+
+
+def _fitted(solver: _Solver, walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:
     """Levenberg and Marquardt's method, with the few walks that end elsewhere altogether weighed down."""
-    steps = len(solver.weights)
-    count, damping = steps - 1 + steps * (steps + 1) // 2, 1e-3
-    units = torch.eye(count, dtype=torch.float64)
-    residuals = walks.residuals(solver)
-    for _ in range(rounds):
-        small = torch.finfo(residuals.dtype).eps ** (1 / 3)
-        weight = _robust(residuals)
-        jacobian = torch.stack(
-            [((walks.residuals(solver.moved(small * unit)) - residuals) * weight / small).flatten() for unit in units], 1
-        ).double()
-        gradient = jacobian.T @ (residuals * weight).flatten().double()
-        normal = jacobian.T @ jacobian
-        loss = (residuals * weight).square().sum()
-        better = _line(solver, walks, gradient.cpu(), normal.cpu(), weight, loss, damping)
-        if better is None:
-            break
-        solver, residuals, damping, gain = better
+    start = _Path([walks.x1 / _first_size(walks)], [])
+    path = _walked(solver, walks, start, 0)
+    damping = 1e-3
+    for number in range(rounds):
+        residuals = walks.residuals(path.y[-1], solver)
+        error = residuals.square().mean(1, keepdim=True)
+        weight = (1 + error / error.quantile(_TRIMMED)).rsqrt()
+        jacobian = (_jacobian(solver, walks, path) * weight).flatten(1).double()
+        gradient, normal = (jacobian @ (residuals * weight).flatten().double()).cpu(), (jacobian @ jacobian.T).cpu()
+        loss = float((residuals * weight).square().sum())
+        scale = torch.diag(normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max())))
+        gain = 0.0
+        while gain <= 0 and damping < 1e6:
+            moved = solver.moved(-torch.linalg.solve(normal + damping * scale, gradient))
+            if moved.falls():
+                there = _walked(moved, walks, start, 0)
+                gain = 1 - float((walks.residuals(there.y[-1], moved) * weight).square().sum()) / loss
+            damping = damping * 5 if not gain > 0 else max(damping / 5, 1e-9)
+        if gain > 0:
+            solver, path = moved, there
+        if progress is not None:
+            progress(number + 1, rounds)
         if gain < 1e-3:
             break
     return solver
 
 
-def _robust(residuals: Tensor) -> Tensor:
-    """Root weights (B, 1) of items, one but for the worst fiftieth."""
-    error = residuals.square().mean(1, keepdim=True)
-    return (1 + error / error.quantile(0.98)).rsqrt()
+def _first_size(walks: _Walks) -> float:
+    at = scales(walks.schedule, torch.ones(1))
+    return float(walks.scale * at.alpha + at.sigma)
 
 
-def _line(
-    solver: _Solver, walks: _Walks, gradient: Tensor, normal: Tensor, weight: Tensor, loss: Tensor, damping: float
-) -> tuple[_Solver, Tensor, float, float] | None:
-    """A step that lowers the loss, with as much damping as it takes."""
-    scale = torch.diag(normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max())))
-    for _ in range(8):
-        moved = solver.moved(-torch.linalg.solve(normal + damping * scale, gradient))
-        if bool((moved.tau[:-1] > moved.tau[1:]).all()):
-            residuals = walks.residuals(moved)
-            gain = 1 - float((residuals * weight).square().sum() / loss)
-            if gain > 0:
-                return moved, residuals, max(damping / 5, 1e-9), gain
-        damping *= 5
-    return None
+def _jacobian(solver: _Solver, walks: _Walks, path: _Path) -> Tensor:
+    """(parameters, B, elements) derivatives of the residuals; each walk is taken again from where it changes only."""
+    steps = len(solver.weights)
+    small = torch.finfo(path.y[0].dtype).eps ** (1 / 3)
 
+    def end(other: _Solver, before: _Path, first: int) -> Tensor:
+        return (_walked(other, walks, before, first).y[-1] - path.y[-1]) / small
 
-def tuned_for(solvers: Sequence[Tuned], steps: int) -> Tuned | None:
-    """The solver of so many steps, if there is one."""
-    return next((solver for solver in solvers if len(solver.table) == steps), None)
+    columns = []
+    for j in range(1, steps):
+        tau = solver.tau.clone()
+        tau[j] += small
+        columns.append(end(_Solver(tau, solver.weights), _Path(path.y[: j + 1], path.v[:j]), j))
+    for i in range(steps):
+        for j in range(i + 1):
+            if i == steps - 1:
+                columns.append(path.v[j])
+            else:
+                y = path.y[i + 1] + small * path.v[j]
+                columns.append(end(solver, _Path([*path.y[: i + 1], y], path.v[: i + 1]), i + 1))
+    size = solver.end_size(walks.denoiser)
+    return torch.stack([column.flatten(1)[:, walks.chosen] * (size / walks.scale) for column in columns])

@@ -14,7 +14,7 @@ from suffuse.exact import GaussianMixture, Independent, Tokens
 from suffuse.objectives import EDMWeight, ELBOWeight, LearnedWeight, MinSNRWeight, UniformWeight, Weight
 from suffuse.processes import Process
 from suffuse.rng import Streams
-from suffuse.samplers import SAMPLERS, Ancestral, Churn, Multistep, Sampler
+from suffuse.samplers import SAMPLERS, Adams, Ancestral, Churn, MultistepSDE, Sampler, SASolver
 from suffuse.schedules import Schedule
 from tests.laws.statistics import Truth
 
@@ -190,8 +190,14 @@ WEIGHT_CASES: list[tuple[Weight, bool]] = [
 SAMPLER_CASES: dict[str, Sampler] = {
     **{name: make() for name, make in SAMPLERS.items()},
     "half": Ancestral(0.5),
-    "sde2, all noise": Multistep(2, eta=1.0),
+    "adams2, plain": Adams(2, corrector=False),
+    "adams4": Adams(4),
+    "sde2, all noise": MultistepSDE(2),
+    "sa3": SASolver(3, eta=0.5),
     "churn, noisy inside": Churn(Ancestral(1.0), amount=20.0),
 }
-DETERMINISTIC = [name for name, sampler in SAMPLER_CASES.items() if not sampler.stochastic]
-STOCHASTIC = [name for name, sampler in SAMPLER_CASES.items() if sampler.stochastic]
+FITS_GAUSSIAN = [name for name, sampler in SAMPLER_CASES.items() if issubclass(sf.Gaussian, sampler.process)]
+OWN_STEPS = ["adaptive", "parallel"]
+"""Those that choose their steps, or only do at once what another does in turn; they have tests of their own."""
+DETERMINISTIC = [name for name in FITS_GAUSSIAN if not SAMPLER_CASES[name].stochastic and name not in OWN_STEPS]
+STOCHASTIC = [name for name in FITS_GAUSSIAN if SAMPLER_CASES[name].stochastic]

@@ -1,5 +1,6 @@
 """Law 5: samplers, on laws whose walk is known in closed form."""
 
+import inspect
 import math
 from itertools import pairwise
 from typing import Any
@@ -12,10 +13,24 @@ import suffuse as sf
 from suffuse import grids
 from suffuse.exact import GaussianMixture, Independent, Tokens
 from suffuse.rng import Streams
-from suffuse.samplers import SAMPLERS, Ancestral, Churn, Heun, Multistep, Sampler
+from suffuse.samplers import (
+    SAMPLERS,
+    Ancestral,
+    Churn,
+    Counted,
+    DPMSolver,
+    Heun,
+    Leafwise,
+    Multistep,
+    MultistepSDE,
+    Sampler,
+    Tuned,
+    UniPC,
+)
 from tests.laws.cases import (
     DETERMINISTIC,
     F64,
+    FITS_GAUSSIAN,
     LINE,
     MASKED,
     ONE,
@@ -32,10 +47,12 @@ from tests.laws.statistics import cdf, energy_distance, moments
 each_schedule = pytest.mark.parametrize("schedule", WALKED)
 
 
-def test_every_sampler_has_a_case():
-    assert set(SAMPLERS) <= set(SAMPLER_CASES)
-    assert {type(SAMPLER_CASES[name]) for name in SAMPLERS} == {Ancestral, Multistep, Heun, Churn}
-    assert all(type(SAMPLER_CASES[name]) is type(make()) for name, make in SAMPLERS.items())
+def test_every_sampler_is_in_the_registry():
+    def kinds(base: type) -> set[type]:
+        return {kind for sub in base.__subclasses__() for kind in {sub, *kinds(sub)}}
+
+    made = {type(make()) for make in SAMPLERS.values()}
+    assert {kind for kind in kinds(Sampler) if not inspect.isabstract(kind)} - made == {Leafwise, Tuned}
 
 
 # Truths. In one dimension the probability-flow ODE moves quantiles to quantiles, which bisection finds to rounding;
@@ -80,13 +97,13 @@ def runge_kutta(process: sf.Gaussian, law: GaussianMixture, x: Tensor, times: Te
     return states
 
 
-STEPS = (20, 40, 80, 160)
-FINEST = torch.linspace(0.9, 0.1, 161, dtype=F64)
+STEPS = (25, 50, 100, 200, 400)
+FINEST = torch.linspace(0.9, 0.1, 401, dtype=F64)
 
 
 @pytest.fixture(scope="session")
 def truths() -> dict[str, list[Tensor]]:
-    """States of LINE's walks at the 161 finest times, for every schedule."""
+    """States of LINE's walks at the 401 finest times, for every schedule."""
     return {
         name: [transported(sf.Gaussian(SCHEDULE_CASES[name]), QUANTILES, float(t)) for t in FINEST] for name in WALKED
     }
@@ -96,7 +113,7 @@ def truths() -> dict[str, list[Tensor]]:
 def plane_truth() -> list[Tensor]:
     """The same in two dimensions, for the straight schedule."""
     process = sf.Gaussian(SCHEDULE_CASES["flow"])
-    return runge_kutta(process, PLANE, PLANE.marginal(process, 0.9).sample(33, 1), FINEST, 2)
+    return runge_kutta(process, PLANE, PLANE.marginal(process, 0.9).sample(33, 1), FINEST, 1)
 
 
 def test_two_truths_agree():
@@ -106,22 +123,25 @@ def test_two_truths_agree():
     assert (end - transported(process, QUANTILES, 0.1)).abs().max() < 1e-7
 
 
+def graded(times: Tensor) -> Tensor:
+    """The grid with its first step in six, each twice as long as the one before: a start for multistep methods."""
+    shares = 2.0 ** torch.arange(-5, 1, dtype=F64)
+    return torch.cat([times[:1], torch.lerp(times[0], times[1], shares), times[2:]])
+
+
 def end_error(sampler: Sampler, process: sf.Gaussian, law: GaussianMixture, n: int, exact: list[Tensor]) -> float:
-    """Largest error at the end of n steps; a multistep method has its first steps from exact points."""
-    stride = (len(FINEST) - 1) // n
-    times, exact = FINEST[::stride], exact[::stride]
-    denoiser, rng = law.denoiser(process), Streams.of(0, range(len(exact[0])))
-    x, state = exact[0], sampler.init(denoiser, exact[0], times)
-    for i, (t, s) in enumerate(pairwise(times)):
-        x = exact[i] if i < sampler.order and not sampler.one_step else x
-        x, state = sampler.step(denoiser, x, t, s, None, state, rng)
-    return float((x - exact[-1]).abs().max())
+    """Root mean square error at the end of n steps from exact points."""
+    times = graded(FINEST[:: (len(FINEST) - 1) // n])
+    end = sf.sample(law.denoiser(process), sampler, exact[0], times)
+    return float((torch.as_tensor(end) - exact[-1]).square().mean().sqrt())
 
 
 def assert_order(order: int, errors: list[float]) -> None:
+    """By the three finest doublings above the rounding, or by the last of them where they are still settling."""
+    errors = [error for error in errors if error > 1e-10][-4:]
     slopes = [math.log2(a / b) for a, b in pairwise(errors)]
-    assert min(errors) > 1e-10, errors
-    assert abs(sum(slopes) / 3 - order) < 0.3, (slopes, errors)
+    assert len(slopes) == 3
+    assert min(abs(sum(slopes) / 3 - order), abs(slopes[-1] - order)) < 0.3, (slopes, errors)
 
 
 @each_schedule
@@ -140,9 +160,26 @@ def test_order_in_two_dimensions(name, plane_truth):
 
 # From noise to data
 
-FIGURES = {"ddim": 0.17, "multistep1": 0.17, "multistep2": 0.06, "multistep3": 0.025, "heun": 0.01}
-"""Largest error of 33 walks that start within 2 deviations, at 20 steps of Karras et al.; the data deviate by 0.9.
-Measured for every schedule alike: 0.158, 0.158, 0.054, 0.021, 0.0083."""
+FIGURES = {
+    "ddim": 0.09,
+    "euler": 1.0,
+    "heun": 0.004,
+    "dpm2": 0.0045,
+    "dpm3": 0.007,
+    "adams2": 0.0026,
+    "adams2, plain": 0.0032,
+    "adams3": 0.0015,
+    "adams4": 0.0015,
+    "multistep1": 0.09,
+    "multistep2": 0.026,
+    "multistep3": 0.01,
+    "unipc2": 0.09,
+    "unipc3": 0.3,
+    "deis3": 0.011,
+    "ipndm4": 0.0013,
+}
+"""Largest error of 33 walks that start within 2 deviations, at 20 even steps of tau; the data deviate by 0.9. The worst
+schedule is EDM for Euler's rule and for UniPC, whose coordinate gives its last step half of the walk."""
 
 
 @each_schedule
@@ -156,10 +193,11 @@ def test_error_from_one_to_zero(name, schedule):
     )
 
     def error(n: int) -> float:
-        walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, grids.karras(process.schedule, n))
+        times = grids.uniform(n) if name == "euler" else grids.straight(process.schedule, n, LINE.std)
+        walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, times)
         return float((walked - x0).abs().max())
 
-    errors = {n: error(n) for n in (10, 20, 40, 80, 160)}
+    errors = {n: error(n) for n in (20, 40, 80, 160, 320)}
     assert errors[20] < FIGURES[name], errors
     slopes = [math.log2(a / b) for a, b in pairwise(errors.values())]
     assert sum(slopes) / 4 > 0.9, (slopes, errors)  # at least as 1 / N, but for what is not yet asymptotic
@@ -183,24 +221,17 @@ def test_every_grid_comes_closer(name, schedule, grid):
 
 
 @each_schedule
-@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("name", [name for name in DETERMINISTIC if name != "euler"])
 def test_one_step_is_the_posterior_mean(name, schedule):
-    """x_0 = D(x_1) exactly, alpha_1 = 0 included; EDM keeps its share of noise, by Euler's or Heun's formula."""
+    """x_0 = D(x_1) exactly, alpha_1 = 0 included; EDM keeps its share of noise."""
+    if schedule == "edm" and SAMPLER_CASES[name].stages > 1:
+        pytest.skip("a whole step of several evaluations, since it ends in noise")
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
     denoiser, x1 = LINE.denoiser(process), transported(process, QUANTILES, 1.0)
     walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, grids.uniform(1))
     mean = denoiser(x1, 1.0).mean
     if schedule == "edm":
-        down = lambda slope: x1 + (0.002 - 80) * slope  # noqa: E731
-        euler = (x1 - mean) / 80
-        if name == "heun":  # the same two slopes, in the coordinates y = x / (1 + sigma), tau = sigma / (1 + sigma)
-            (size, tau), (size_s, tau_s) = (81.0, 80 / 81), (1.002, 0.002 / 1.002)
-            first = (x1 / size - mean) / tau
-            middle = x1 / size + (tau_s - tau) * first
-            second = (middle - denoiser(middle * size_s, 0.0).mean) / tau_s
-            assert close(walked, size_s * (x1 / size + (tau_s - tau) * (first + second) / 2), atol=1e-9)
-        else:
-            assert close(walked, down(euler), atol=1e-9)
+        assert close(walked, x1 + (0.002 - 80) * (x1 - mean) / 80, atol=1e-9)
     else:
         assert close(walked, mean, atol=1e-12)
     if schedule in ("flow", "cosine"):
@@ -209,15 +240,61 @@ def test_one_step_is_the_posterior_mean(name, schedule):
 
 @pytest.mark.parametrize("schedule", ["vp", "cosine", "flow", "tabulated"])
 def test_two_steps_of_the_second_order_are_the_published_solver(schedule):
-    """Into sigma = 0 the line through two posteriors, straight in tau = sigma / (alpha + sigma), is read at tau = 0."""
+    """Into sigma = 0 the line through two means, straight in tau = sigma / (c alpha + sigma), is read at tau = 0."""
     process = sf.Gaussian(SCHEDULE_CASES[schedule])
     denoiser, x1, t = LINE.denoiser(process), transported(process, QUANTILES, 1.0), 0.5
     walked = sf.sample(denoiser, Multistep(2), x1, numbers(1.0, t, 0.0))
     (alpha, sigma), (end_alpha, end_sigma) = (process.coordinates(u, x1) for u in (t, 1.0))
     first = denoiser(x1, 1.0).mean
     x = sigma / end_sigma * x1 + (alpha - sigma / end_sigma * end_alpha) * first
-    second, tau, end_tau = denoiser(x, t).mean, sigma / (alpha + sigma), end_sigma / (end_alpha + end_sigma)
+    second = denoiser(x, t).mean
+    tau, end_tau = (b / (LINE.std * a + b) for a, b in ((alpha, sigma), (end_alpha, end_sigma)))
     assert close(walked, second + (second - first) * tau / (end_tau - tau), atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "edm", "flow"])
+def test_heun_is_the_trapezoidal_rule(schedule):
+    process, t, s = sf.Gaussian(SCHEDULE_CASES[schedule]), 0.8, 0.6
+    denoiser, x = LINE.denoiser(process), transported(process, QUANTILES, 0.8)
+
+    def velocity(y: Tensor, u: float) -> tuple[Tensor, Tensor, Tensor]:
+        alpha, sigma = process.coordinates(u, x)
+        size = LINE.std * alpha + sigma
+        tau = sigma / size
+        return (y - denoiser(y * size, u).mean / LINE.std) / tau, tau, size
+
+    _, tau, size = velocity(x, t)
+    y = x / size
+    first = velocity(y, t)[0]
+    _, tau_s, size_s = velocity(x, s)
+    second = velocity(y + (tau_s - tau) * first, s)[0]
+    expected = size_s * (y + (tau_s - tau) * (first + second) / 2)
+    assert close(sf.sample(denoiser, Heun(), x, numbers(t, s)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("schedule", ["edm", "flow"])
+@pytest.mark.parametrize("name", FITS_GAUSSIAN)
+def test_no_more_evaluations_than_asked_for(name, schedule, n):
+    """The most steps whose evaluations, counted, are not more than n: with one step more they are."""
+    if name == "adaptive":
+        pytest.skip("it chooses the number of its evaluations by its tolerance")
+    process, sampler = sf.Gaussian(SCHEDULE_CASES[schedule]), SAMPLER_CASES[name]
+    denoiser = LINE.denoiser(process)
+
+    def spent(steps: int) -> int:
+        counted = Counted(denoiser)
+        sf.sample(counted, sampler, torch.ones(2, 1, dtype=F64), grids.karras(process.schedule, steps), rng=0)
+        return counted.evaluations
+
+    try:
+        steps = sampler.steps(denoiser, n)
+    except sf.UserError as error:
+        assert "needs at least" in str(error)  # noqa: PT017
+        assert name == "restart" or spent(1) > n
+        return
+    assert spent(steps) <= n
+    assert name in ("parallel", "restart") or spent(steps + 2) > n  # a step from alpha = 0 may take a single one
 
 
 # Stochastic samplers
@@ -256,7 +333,7 @@ def mean_alone(law: GaussianMixture, process: sf.Gaussian) -> sf.Denoiser:
 
 
 @each_schedule
-@pytest.mark.parametrize("name", ["ddpm", "half", "sde2", "sde2, all noise"])
+@pytest.mark.parametrize("name", ["ddpm", "half", "sde2", "sde2, all noise", "sde3", "sa2", "sa3"])
 def test_weak_order_is_the_declared_one(name, schedule):
     """The variance of Gaussian data, without any sampling error, as a network trained by squared error gives it."""
     process, sampler = sf.Gaussian(SCHEDULE_CASES[schedule]), SAMPLER_CASES[name]
@@ -337,6 +414,7 @@ def test_the_sde_walk_follows_one_brownian_path():
 # Batches
 
 PAIR = Tokens(torch.tensor([[0.4, 0.05, 0.01], [0.02, 0.2, 0.03], [0.08, 0.01, 0.2]], dtype=F64))
+MASKED_ONLY = ["cached", "confidence", "entropy", "remasking", "blocks"]
 BATCHED: dict[str, tuple[Any, Any]] = {
     "gaussian": (PLANE, sf.Gaussian(SCHEDULE_CASES["cosine"])),
     "edm": (PLANE, sf.Gaussian(SCHEDULE_CASES["edm"])),
@@ -356,8 +434,12 @@ BATCHED: dict[str, tuple[Any, Any]] = {
 def test_a_sample_does_not_depend_on_its_batch(name, case, dtype, tolerance):
     (law, process), sampler = BATCHED[case], SAMPLER_CASES[name]
     if not isinstance(process, sampler.process):
-        with pytest.raises(sf.UserError, match=f"{type(sampler).__name__} walks Gaussian processes only"):
+        with pytest.raises(sf.UserError, match=f"{type(sampler).__name__} walks {sampler.process.__name__} processes only"):
             sf.sample(law.denoiser(process), sampler, torch.zeros(1, 1), grids.uniform(2))
+        return
+    if case == "discrete" and name in MASKED_ONLY:
+        with pytest.raises(sf.UserError, match=f"{type(sampler).__name__} walks masked processes only"):
+            sf.sample(law.denoiser(process), sampler, torch.zeros(1, 2, dtype=torch.int64), grids.uniform(2), rng=0)
         return
     rng, order = Streams.of(7, range(50, 59)), torch.tensor([6, 1, 3])
     like = law.sample(9, rng)
@@ -448,7 +530,9 @@ def test_a_coupled_process_is_walked_without_noise_only(name):
         lambda: Ancestral(1.5),
         lambda: Ancestral(-0.1),
         lambda: Multistep(4),
-        lambda: Multistep(2, eta=2.0),
+        lambda: MultistepSDE(2, eta=2.0),
+        lambda: DPMSolver(1),
+        lambda: UniPC(1),
         lambda: Churn(Multistep(2)),
     ],
 )

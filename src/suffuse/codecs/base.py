@@ -70,6 +70,10 @@ class ConditionCodec(ABC):
     def decode(self, values: Tensor) -> list[str]:
         """Return encoded values as text for display."""
 
+    def examples(self, n: int) -> list[Any]:
+        """Return n values to try a model with; absent ones where no values are kept."""
+        return [None] * n
+
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """Say what a network has to read: `kind`, and the sizes that kind needs."""

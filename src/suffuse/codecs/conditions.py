@@ -69,6 +69,10 @@ class ClassCodec(ConditionCodec):
         """Return the names at these places."""
         return [self.names[place] for place in values.tolist()]
 
+    def examples(self, n: int) -> list[str]:
+        """Return every class in turn."""
+        return [self.names[i % len(self.names)] for i in range(n)]
+
     def spec(self) -> dict[str, Any]:
         """Return `{"kind": "classes", "count": n}`."""
         return {"kind": self.kind, "count": len(self.names)}

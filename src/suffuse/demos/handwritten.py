@@ -29,7 +29,7 @@ from suffuse.errors import UserError
 from suffuse.model import Model
 from suffuse.pictures import save_png, sheet
 from suffuse.processes import Gaussian
-from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
+from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
 from suffuse.training.config import TrainingConfig
 from suffuse.tree import State
 
@@ -47,7 +47,6 @@ def digits(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(size=8, channels=1, condition=("label",)),
         network=NetworkSection(width=64, multipliers=(1, 2), blocks=1, network_dropout=0.1),
-        objective=ObjectiveSection(time_mean=-0.6),
         sampling=SamplingSection(sampler="sde2", sampling_steps=30),
         training=TrainingConfig(learning_rate=3e-3, precision="bf16", held_out=0.03, minutes=minutes or 1.4, seed=seed),
     )
@@ -63,7 +62,6 @@ def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
         network=NetworkSection(width=48, multipliers=(1, 2, 4), blocks=1),
-        objective=ObjectiveSection(time_mean=0.2),
         sampling=SamplingSection(sampler="sde2", sampling_steps=30),
         training=TrainingConfig(batch=64, learning_rate=3e-3, precision="bf16", minutes=minutes or 6.0, seed=seed),
     )

@@ -57,6 +57,7 @@ class UNet(nn.Module):
     Diffusion-Based Generative Models" (Karras et al., 2022).
 
     Example:
+        >>> import torch
         >>> network = UNet(3, width=16, multipliers=(1, 2))
         >>> network(torch.zeros(2, 3, 15, 7), torch.tensor([-4.0, 2.0])).shape
         torch.Size([2, 3, 15, 7])

@@ -85,3 +85,22 @@ class Process(ABC, Generic[S]):
         Its mean over uniform t and over :math:`x_t \sim q(x_t | x_0)` is the continuous-time variational bound,
         without the terms of the two ends.
         """
+
+    def decoder(self, posterior: Posterior[S], t: Time) -> Posterior[S]:
+        """The law p(x_0 | x_t) that a likelihood bound ends with, at a small t: one with a density.
+
+        It is the posterior itself, unless that has a mean only.
+        """
+        del t
+        return posterior
+
+    @abstractmethod
+    def baseline_posterior(self, x_t: S, t: Time, scale: float, source: S | None = None) -> Posterior[S]:
+        """The exact p(x_0 | x_t) of the simplest data: independent elements, all tokens alike or N(0, scale^2)."""
+
+    @abstractmethod
+    def baseline_bound(self, x0: S, scale: float) -> S:
+        r"""The whole bound on :math:`\log p(x_0)` for that data and this prior: known, and its estimate needs no noise.
+
+        The difference that a denoiser makes to it is small where its estimate would be noisy, in the last of the noise.
+        """

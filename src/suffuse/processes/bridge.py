@@ -112,6 +112,23 @@ class Bridge(Process[Tensor]):
         t = expand(as_time(t, x0), x0).to(x0.dtype)
         return (x0 - posterior.mean) ** 2 / (2 * self.sigma**2 * t**2)
 
+    def decoder(self, posterior: Posterior[Tensor], t: Time) -> Posterior[Tensor]:
+        r"""A mean gets the variance of the bridge, :math:`\sigma^2 t / (1 - t)`: that of x_0 for even data."""
+        if not isinstance(posterior, Normal) or posterior.var is not None:
+            return posterior
+        t = expand(as_time(t, posterior.mean), posterior.mean)
+        return Normal(posterior.mean, (self.sigma**2 * t / (1 - t)).to(posterior.mean.dtype))
+
+    def baseline_posterior(self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None) -> Normal:
+        r""":math:`N(c^2 (x_t - t x_1), \; c^2 \sigma^2 t) / ((1 - t) c^2 + \sigma^2 t)`; the source is x_1."""
+        t = expand(as_time(t, x_t), x_t).to(x_t.dtype)
+        share = scale**2 / ((1 - t) * scale**2 + self.sigma**2 * t)
+        return Normal(share * (x_t - t * self._given(source)), share * self.sigma**2 * t)
+
+    def baseline_bound(self, x0: Tensor, scale: float) -> Tensor:
+        r""":math:`\log N(x_0; 0, c^2)`: a bridge's start is given, so that nothing is lost there."""
+        return Normal(torch.zeros_like(x0), torch.full_like(x0, scale**2)).log_prob(x0)
+
     def _given(self, source: Tensor | None) -> Tensor:
         if source is None:
             raise UserError("a bridge needs its source: pass the state at t = 1 as source")

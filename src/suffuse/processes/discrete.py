@@ -1,5 +1,7 @@
 """Discrete processes: tokens that jump to a mask, to any value, or to a value of the data's marginals."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -177,6 +179,20 @@ class Discrete(Process[Tensor]):
         tiny = torch.finfo(torch.float64).tiny
         divergence = torch.where(q > 0, q * (q.clamp(min=tiny) / p.clamp(min=tiny)).log(), 0) - q + p
         return (divergence * (1 - here)).sum(-1) / alpha_t.squeeze(-1)
+
+    def baseline_posterior(
+        self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None
+    ) -> Posterior[Tensor]:
+        r""":math:`\propto \alpha_t \delta_{x_t} + (1 - \alpha_t) \pi(x_t)`; tokens have no scale."""
+        del scale, source
+        t = expand(as_time(t, x_t), x_t, trailing=1)
+        here = torch.nn.functional.one_hot(x_t, len(self.pi))[..., : self.vocabulary].double()
+        return Categorical(((1 - t) * here + t * self.pi.to(x_t.device)[x_t][..., None]).log())
+
+    def baseline_bound(self, x0: Tensor, scale: float) -> Tensor:
+        r""":math:`-\log V`: the law at t = 1 is the prior, so that nothing is lost there."""
+        del scale
+        return torch.full(x0.shape, -math.log(self.vocabulary), dtype=torch.float64, device=x0.device)
 
     def _rates(self, p: Tensor, here: Tensor, x_t: Tensor, alpha_t: Tensor) -> Tensor:
         """Jump rates out of x_t towards each value, times alpha_t."""

@@ -68,9 +68,12 @@ class Gaussian(Process[Tensor]):
 
         Where :math:`\alpha_1 > 0` this differs from the true law at t = 1 by what is left of the data there.
         """
+        return self.spread(like) * streams(rng, like).fold("prior").normal(like)
+
+    def spread(self, like: Tensor, scale: float = 1.0) -> Tensor:
+        r"""Deviation at t = 1 of data of deviation c, :math:`\sqrt{\alpha_1^2 c^2 + \sigma_1^2}`; of the prior for 1."""
         alpha_1, sigma_1 = self.coordinates(1.0, like)
-        scale = (alpha_1**2 + sigma_1**2).sqrt()
-        return scale * streams(rng, like).fold("prior").normal(like)
+        return (alpha_1**2 * scale**2 + sigma_1**2).sqrt()
 
     def corrupt(self, x0: Tensor, t: Time, rng: RandomSource = None, source: Tensor | None = None) -> Tensor:
         """``source`` is the noise that a coupling has paired with the data; without it, fresh noise."""
@@ -122,12 +125,36 @@ class Gaussian(Process[Tensor]):
         Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).
         """
         del x_t
-        self.refuse_coupled("the likelihood bound")
+        self.refuse_coupled("the likelihood bound", "use log_likelihood")
         weight = expand(self.schedule.snr_rate(as_time(t, x0)).abs() / 2, x0).to(x0.dtype)
         return weight * (x0 - posterior.mean) ** 2
 
-    def refuse_coupled(self, what: str) -> None:
+    def decoder(self, posterior: Posterior[Tensor], t: Time) -> Posterior[Tensor]:
+        r"""A mean gets the variance of the process, :math:`\sigma_t^2 / \alpha_t^2`: that of x_0 for even data."""
+        if not isinstance(posterior, Normal) or posterior.var is not None:
+            return posterior
+        alpha_t, sigma_t = self.coordinates(t, posterior.mean)
+        return Normal(posterior.mean, (sigma_t / alpha_t) ** 2)
+
+    def baseline_posterior(self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None) -> Normal:
+        r""":math:`N(\alpha_t c^2 x_t, \; \sigma_t^2 c^2) / (\alpha_t^2 c^2 + \sigma_t^2)`."""
+        del source
+        alpha_t, sigma_t = self.coordinates(t, x_t)
+        share = scale**2 / (alpha_t**2 * scale**2 + sigma_t**2)
+        return Normal(alpha_t * share * x_t, sigma_t**2 * share)
+
+    def baseline_bound(self, x0: Tensor, scale: float) -> Tensor:
+        r""":math:`\log N(x_0; 0, c^2) + E_{q(x_1 | x_0)} \log \frac{\text{prior}(x_1)}{N(x_1; 0, \alpha_1^2 c^2 +
+        \sigma_1^2)}`.
+        """
+        alpha_1, sigma_1 = self.coordinates(1.0, x0)
+        own, prior = self.spread(x0, scale), self.spread(x0)
+        square = alpha_1**2 * x0**2 + sigma_1**2
+        terminal = square * (own**-2 - prior**-2) / 2 + (own / prior).log()
+        return Normal(torch.zeros_like(x0), torch.full_like(x0, scale**2)).log_prob(x0) + terminal
+
+    def refuse_coupled(self, what: str, instead: str = "sample it with eta=0") -> None:
         """Refuse what needs noise and data to be independent."""
         if self.coupled:
             raise UserError(f"{what} needs noise independent of the data, but this model was trained with a coupling; "
-                            "sample it with eta=0")  # fmt: skip
+                            f"{instead}")  # fmt: skip

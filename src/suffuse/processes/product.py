@@ -109,6 +109,26 @@ class Product(Process[Mapping[str, Any]]):
             for name, part in self.parts.items()
         }
 
+    def decoder(self, posterior: Posterior[Mapping[str, Any]], t: Time) -> Joint:
+        """Leaf by leaf."""
+        assert isinstance(posterior, Joint)
+        return Joint({name: part.decoder(posterior.parts[name], _at(t, name)) for name, part in self.parts.items()})
+
+    def baseline_posterior(
+        self, x_t: Mapping[str, Any], t: Time, scale: float, source: Mapping[str, Any] | None = None
+    ) -> Joint:
+        """Leaf by leaf."""
+        return Joint(
+            {
+                name: part.baseline_posterior(_at(x_t, name), _at(t, name), scale, _at(source, name))
+                for name, part in self.parts.items()
+            }
+        )
+
+    def baseline_bound(self, x0: Mapping[str, Any], scale: float) -> Mapping[str, Any]:
+        """Leaf by leaf."""
+        return {name: part.baseline_bound(_at(x0, name), scale) for name, part in self.parts.items()}
+
 
 def _at(value: Any, name: str) -> Any:
     """The leaf of a mapping, or the value that serves all leaves."""

@@ -5,7 +5,7 @@ Nothing here imports torch, so that the command line answers at once.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from suffuse.training.config import TrainingConfig
 
@@ -71,8 +71,9 @@ class ObjectiveSection(Section):
     time_law: Literal["log-normal", "uniform", "logit-normal"] = Field(
         default="log-normal", description="law of the noise levels"
     )
-    time_mean: float = Field(
-        default=-0.8, description="log-normal: mean of log(sigma/alpha); logit-normal: of logit(t)"
+    time_mean: float | None = Field(
+        default=None,
+        description="log-normal: mean of log(sigma/alpha), by default chosen from the size; logit-normal: of logit(t)",
     )
     time_std: float = Field(default=1.2, gt=0, description="log-normal and logit-normal: the deviation")
     weight: Literal["edm", "elbo", "min-snr", "uniform"] = Field(
@@ -89,11 +90,18 @@ class ObjectiveSection(Section):
 class SamplingSection(Section):
     """How the model samples unless told otherwise."""
 
-    sampler: Literal["multistep2", "multistep3", "sde2", "heun", "ddim", "ddpm", "churn"] = Field(
-        default="multistep2", description="the way to walk"
-    )
-    sampling_steps: int = Field(default=20, ge=1, description="steps of the walk")
+    sampler: str | None = Field(default=None, description="the way to walk by name; by default the best for the steps")
+    sampling_steps: int = Field(default=20, ge=1, description="evaluations of the network")
     guidance: float = Field(default=1.0, ge=0, description="weight of the condition; 1 is no guidance")
+
+    @field_validator("sampler")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        from suffuse.samplers import SAMPLERS
+
+        if name is not None and name not in SAMPLERS:
+            raise ValueError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+        return name
 
 
 class Recipe(Section):

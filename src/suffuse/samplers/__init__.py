@@ -8,10 +8,9 @@ from suffuse.samplers.base import Counted, Sampler, sample
 from suffuse.samplers.composed import BridgeMean, Leafwise
 from suffuse.samplers.default import default
 from suffuse.samplers.discrete import Blocks, Cached, Confidence, Entropy, Remasking, TauLeaping
-from suffuse.samplers.heun import Heun
 from suffuse.samplers.multistep import DEIS, IPNDM, Adams, Multistep, MultistepSDE, SASolver, UniPC
 from suffuse.samplers.parallel import Parallel
-from suffuse.samplers.singlestep import DPMSolver, Euler
+from suffuse.samplers.singlestep import DPMSolver, Euler, Heun
 from suffuse.samplers.stochastic import Churn, Langevin, Restart
 from suffuse.samplers.tuned import Tuned
 

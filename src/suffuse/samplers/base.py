@@ -14,7 +14,7 @@ from suffuse.parameterizations import Direct
 from suffuse.posteriors import Posterior
 from suffuse.processes import Gaussian, Process, Time
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import Condition, State, batch_size, device, map_leaves
+from suffuse.tree import Condition, State, at_least_float32, batch_size, device
 
 Callback = Callable[[int, Tensor, State], None]
 """Called after each step with (number of the step from 0, time reached, state there)."""
@@ -149,9 +149,5 @@ def sample(
     falling = times.ndim == 1 and len(times) > 1 and bool((times[:-1] > times[1:]).all())
     if not (falling and 0 <= float(times[-1]) and float(times[0]) <= 1):
         raise UserError("times must fall strictly, from at most 1 to at least 0; see suffuse.grids")
-    x1 = map_leaves(_at_least_float32, x1)
+    x1 = at_least_float32(x1)
     return sampler.walk(denoiser, x1, times.to(device(x1)), condition, streams(rng, x1), callback)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

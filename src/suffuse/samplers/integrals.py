@@ -184,21 +184,6 @@ class Straight(Place):
         return 1 / (1 + self.scale / ratio)
 
 
-class Clock(Place):
-    """The schedule's own time, u = t.
-
-    Args:
-        schedule: whose time is meant.
-    """
-
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
-
-    def of(self, ratio: Tensor) -> Tensor:
-        """See the class."""
-        return self.schedule.inverse(-2 * ratio.log())
-
-
 class Step(NamedTuple):
     r"""One step :math:`x_s = a \, x_t + b \, E[x_0 | x_t] + \sum_i c_i q_i`, with q at the other nodes."""
 

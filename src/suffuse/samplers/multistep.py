@@ -12,7 +12,6 @@ from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.base import Sampler
 from suffuse.samplers.integrals import (
-    Clock,
     Data,
     Form,
     LogRatio,
@@ -27,7 +26,6 @@ from suffuse.samplers.integrals import (
     integrals,
     scales,
 )
-from suffuse.schedules import Schedule
 from suffuse.tree import Condition, State
 
 
@@ -58,23 +56,26 @@ class LinearMultistep(Sampler):
     r"""A step by the polynomial through the last quantities of a form; see :mod:`suffuse.samplers.integrals`.
 
     With a corrector, each step is taken once more when the quantity at its end is known, at the state that was
-    predicted: the polynomial then goes through that one too. It costs no evaluation.
+    predicted: the polynomial then goes through that one too. It costs no evaluation, and raises the order by one.
 
     Args:
-        order: number of quantities that a step uses.
+        terms: number of quantities that a step uses, the order of the predictor.
         corrector: whether there is one.
+        eta: share of the noise.
     """
 
     process = Gaussian
     one_step = False
     orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
-    def __init__(self, order: int, corrector: bool, eta: float = 0.0) -> None:
-        if order not in self.orders:
-            raise ValueError(f"{type(self).__name__} has orders {_listed(self.orders)}, got {order}")
+    def __init__(self, terms: int, corrector: bool, eta: float = 0.0) -> None:
+        if terms not in self.orders:
+            raise ValueError(f"{type(self).__name__} has orders {_listed(self.orders)}, got {terms}")
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        self.order, self.corrector, self.eta = order, corrector, eta
+        self.terms, self.corrector, self.eta = terms, corrector, eta
+        # With noise, how the mean answers to the noise of its own step is not followed.
+        self.order = terms + corrector if eta == 0 else min(terms + corrector, 2)
         self.stochastic = eta > 0
 
     @abstractmethod
@@ -82,7 +83,7 @@ class LinearMultistep(Sampler):
         """How the ODE is written."""
 
     @abstractmethod
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """The variable of the polynomial."""
 
     def weights(self, form: Form, place: Place, start: Scales, end: Scales, nodes: Sequence[Scales]) -> Tensor:
@@ -95,10 +96,10 @@ class LinearMultistep(Sampler):
         assert isinstance(process, Gaussian)
         if self.stochastic:
             process.refuse_coupled("noise on the way (eta > 0)")
-        form, place = self.form(denoiser), self.place(denoiser, process.schedule)
+        form, place = self.form(denoiser), self.place(denoiser)
         at = scales(process.schedule, times)
         start, end = at.pick(slice(-1)), at.pick(slice(1, None))
-        nodes = [earlier(start, steps) for steps in range(self.order)]
+        nodes = [earlier(start, steps) for steps in range(self.terms)]
         steps = coefficients(form, start, end, self.weights(form, place, start, end, nodes))
         again: list[Step | None] = [None] * len(steps)
         if self.corrector:
@@ -123,7 +124,7 @@ class LinearMultistep(Sampler):
         x_s = plan.predict.take(x_t, mean, state.quantities)
         noise = plan.noise * rng.fold("reverse").brownian(x_t, t, s) if plan.noise > 0 else None
         x_s = x_s if noise is None else x_s + noise
-        quantities = (q, *state.quantities[: self.order - 1])
+        quantities = (q, *state.quantities[: self.terms - 1])
         return x_s, Memory(state.plans, state.number + 1, quantities, x_t, mean, noise)
 
 
@@ -160,7 +161,7 @@ class Adams(LinearMultistep):
         """See the class."""
         return Velocity(denoiser.sigma_data)
 
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
         return Straight(denoiser.sigma_data)
 
@@ -191,7 +192,7 @@ class Multistep(LinearMultistep):
         """See the class."""
         return Data(self.eta)
 
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
         return Straight(denoiser.sigma_data)
 
@@ -211,12 +212,12 @@ class MultistepSDE(Multistep):
     of Diffusion Models" (Xue et al., 2023) for shares of the noise.
 
     Args:
-        order: 1, 2 or 3 where the noise is small; the weak error is of the first order in what it is not.
+        terms: number of means that a step uses, 1 to 3; the weak order is 2 at most, but three have a smaller error.
         eta: share of the noise, in (0, 1].
     """
 
-    def __init__(self, order: int = 2, eta: float = 1.0) -> None:
-        LinearMultistep.__init__(self, order, False, eta)
+    def __init__(self, terms: int = 2, eta: float = 1.0) -> None:
+        LinearMultistep.__init__(self, terms, False, eta)
 
 
 class UniPC(LinearMultistep):
@@ -242,7 +243,7 @@ class UniPC(LinearMultistep):
         """See the class."""
         return Data()
 
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
         return LogRatio()
 
@@ -264,55 +265,62 @@ class SASolver(LinearMultistep):
         """See the class."""
         return Data(self.eta)
 
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
         return LogRatio()
 
 
 class DEIS(LinearMultistep):
-    r"""Exponential Adams-Bashforth on the expected noise, in the schedule's own time (tAB-DEIS).
+    r"""Exponential Adams-Bashforth on the expected noise, in the log-SNR (the log-rho form of DEIS).
 
-    .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int E[\varepsilon | x_t] \, d(\sigma / \alpha).
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int E[\varepsilon | x_t] \, d(\sigma / \alpha),
+
+    with a polynomial for the noise. The steps from :math:`\alpha = 0` and to :math:`\sigma = 0`, where the log-SNR is
+    infinite, are DDIM's. Good where the data is much smaller than what a unit of noise is; use ``grids.log_snr``.
 
     Source: "Fast Sampling of Diffusion Models with Exponential Integrator" (Zhang, Chen, 2023).
 
     Args:
-        order: number of steps used, 1 to 4.
+        terms: number of steps used, 1 to 4.
     """
 
     orders = (1, 2, 3, 4)
 
-    def __init__(self, order: int = 3) -> None:
-        super().__init__(order, corrector=False)
+    def __init__(self, terms: int = 3) -> None:
+        super().__init__(terms, corrector=False)
 
     def form(self, denoiser: Denoiser) -> Form:
         """See the class."""
         return Noise()
 
-    def place(self, denoiser: Denoiser, schedule: Schedule) -> Place:
+    def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
-        return Clock(schedule)
+        return LogRatio()
 
 
 class IPNDM(DEIS):
     r"""Adams-Bashforth on the expected noise with the weights of even steps, whatever the steps are.
 
-    On a grid that is smooth in the number of the step this is of the second order, and of the named one where the
-    steps are even in :math:`\sigma / \alpha`.
+    On even steps of :math:`\sigma / \alpha` it is of the order of its terms, on other grids that are smooth in the
+    number of the step of the second: a baseline rather than a method to choose.
 
     Sources: "Pseudo Numerical Methods for Diffusion Models on Manifolds" (Liu, Ren, Lin, Zhao, 2022), improved as in
     "Fast Sampling of Diffusion Models with Exponential Integrator" (Zhang, Chen, 2023).
 
     Args:
-        order: number of steps used, 1 to 4.
+        terms: number of steps used, 1 to 4.
     """
+
+    def __init__(self, terms: int = 4) -> None:
+        super().__init__(terms)
+        self.order = min(terms, 2)
 
     _BASHFORTH = ((), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24))
 
     def weights(self, form: Form, place: Place, start: Scales, end: Scales, nodes: Sequence[Scales]) -> Tensor:
         """Those of the method of as many steps as there are by then."""
-        rows = torch.zeros(len(start.t), self.order - 1, dtype=torch.float64)
+        rows = torch.zeros(len(start.t), self.terms - 1, dtype=torch.float64)
         for number, row in enumerate(rows):
-            known = min(number, self.order - 1)
+            known = min(number, self.terms - 1)
             row[:known] = torch.tensor(self._BASHFORTH[known])
         return rows

@@ -1,5 +1,6 @@
-"""Methods that forget: Euler's in the schedule's own time, and DPM-Solver with evaluations inside the step."""
+"""Methods that forget: each step stands alone, with its own evaluations."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -9,7 +10,21 @@ from suffuse.denoiser import Denoiser
 from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.base import Sampler
-from suffuse.samplers.integrals import Data, LogRatio, Noise, Step, coefficients, integrals, scales
+from suffuse.samplers.integrals import (
+    Data,
+    Form,
+    LogRatio,
+    Noise,
+    Place,
+    Scales,
+    Step,
+    Straight,
+    Velocity,
+    coefficients,
+    integrals,
+    scales,
+)
+from suffuse.schedules import Schedule
 from suffuse.tree import Condition, State
 
 
@@ -48,54 +63,56 @@ class Euler(Sampler):
 
 
 class Stages(NamedTuple):
-    """One step with evaluations inside: the times of these, the steps to them, and the last step."""
+    """One step: when to evaluate after its start, the steps to there and at last to the end, and what q is there."""
 
     times: tuple[Tensor, ...]
     steps: tuple[Step, ...]
     quantities: tuple[tuple[float, float], ...]
 
 
-class DPMSolver(Sampler):
-    r"""DPM-Solver of order 2 or 3: the expected noise in the log-SNR, with so many evaluations a step.
+class SingleStep(Sampler):
+    """A step through the quantity of a form at its start and at one place further on, found in turn.
 
-    Each step is taken from t to places inside it (a half; or one and two thirds of the log-SNR), and then to its end
-    with a line through the noise at t and at the last of them. Steps from :math:`\alpha = 0` and to
-    :math:`\sigma = 0`, where the log-SNR is infinite, are of the first order. It needs no memory, so that noise may be
-    put between its steps (``Churn``, ``Restart``); without that :class:`Multistep` needs half the evaluations.
-
-    Source: "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 Steps" (Lu, Zhou,
-    Bao, Chen, Li, Zhu, 2022).
-
-    Args:
-        order: 2 or 3.
+    Where the quantity or the place of a node is infinite, the step is DDIM's, with one evaluation.
     """
 
     process = Gaussian
-    _INSIDE: ClassVar[dict[int, tuple[float, ...]]] = {2: (1 / 2,), 3: (1 / 3, 2 / 3)}
 
-    def __init__(self, order: int = 2) -> None:
-        if order not in self._INSIDE:
-            raise ValueError(f"DPMSolver has orders 2 and 3, got {order}")
-        self.order = self.stages = order
+    @abstractmethod
+    def form(self, denoiser: Denoiser) -> Form:
+        """How the ODE is written."""
 
-    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
+    @abstractmethod
+    def place(self, denoiser: Denoiser) -> Place:
+        """The variable of the polynomial."""
+
+    @abstractmethod
+    def nodes(self, schedule: Schedule, start: Scales, end: Scales) -> list[Scales]:
+        """Where a step is evaluated after its start."""
+
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> list[Stages]:
         """The stages of every step."""
-        schedule = denoiser.process.schedule
-        at = scales(schedule, times)
+        process = denoiser.process
+        assert isinstance(process, Gaussian)
+        form, place = self.form(denoiser), self.place(denoiser)
+        at = scales(process.schedule, times)
         start, end = at.pick(slice(-1)), at.pick(slice(1, None))
-        low, high = schedule.log_snr(start.t), schedule.log_snr(end.t)
-        inside = [scales(schedule, schedule.inverse(torch.lerp(low, high, share))) for share in self._INSIDE[self.order]]
-        nodes, rows = [start], []
-        for target in [*inside, end]:
-            weights = integrals(Noise(), LogRatio(), start, target, nodes)
-            rows.append(coefficients(Noise(), start, target, weights))
-            nodes = [start, target]
-        columns = zip(*(torch.stack(Noise().quantity(each), 1).tolist() for each in inside), strict=True)
-        clocks = zip(*(each.t.to(times.device).unbind() for each in inside), strict=True)
+        nodes = self.nodes(process.schedule, start, end)
+        rows, seen = [], [start]
+        for target in [*nodes, end]:
+            rows.append(coefficients(form, start, target, integrals(form, place, start, target, seen)))
+            seen = [start, target]
+        quantities = [torch.stack(form.quantity(node), 1) for node in nodes]
+        known = torch.stack([place.of(each.sigma / each.alpha) for each in (start, end)], 1)
+        known = torch.cat([known, *quantities], 1).isfinite().all(1)
         plain = coefficients(Data(), start, end, start.t.new_zeros(len(start.t), 0))
-        known = (low.isfinite() & high.isfinite()).tolist()
-        rows = zip(known, clocks, zip(*rows, strict=True), columns, plain, strict=True)
-        return [Stages(*each) if there else Stages((), (alone,), ()) for there, *each, alone in rows]
+        columns = (
+            zip(*(node.t.to(times.device).unbind() for node in nodes), strict=True),
+            zip(*rows, strict=True),
+            zip(*([(p, r) for p, r in each.tolist()] for each in quantities), strict=True),
+        )
+        each = zip(known.tolist(), plain, map(Stages, *columns), strict=True)
+        return [stages if there else Stages((), (alone,), ()) for there, alone, stages in each]
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
@@ -104,7 +121,77 @@ class DPMSolver(Sampler):
         stages, *state = state
         mean = denoiser(x_t, t, condition).mean
         others: tuple[Tensor, ...] = ()
-        for clock, step, (p, r) in zip(stages.times, stages.steps[:-1], stages.quantities, strict=True):
+        for time, step, (p, r) in zip(stages.times, stages.steps[:-1], stages.quantities, strict=True):
             x = step.take(x_t, mean, others)
-            others = (torch.add(x * p, denoiser(x, clock, condition).mean, alpha=r),)
+            others = (torch.add(x * p, denoiser(x, time, condition).mean, alpha=r),)
         return stages.steps[-1].take(x_t, mean, others), state
+
+
+class Heun(SingleStep):
+    r"""The trapezoidal rule on the straightened flow, with two evaluations a step.
+
+    In the coordinates of :class:`Adams`, :math:`y = x / (c \alpha + \sigma)` and
+    :math:`\tau = \sigma / (c \alpha + \sigma)` with the data's deviation c,
+
+    .. math:: y_s = y_t + (\tau_s - \tau_t) \frac{v_t + v_s}{2}, \qquad v = E[\varepsilon - x_0 / c \, | \, x],
+
+    the second velocity being taken where the first one leads. Both ends of a walk are finite, :math:`\alpha = 0`
+    included; the step into :math:`\sigma = 0` is DDIM's, and exact for the last posterior. A reference rather than a
+    fast method, and the one for noise between steps (``Churn``, ``Restart``), since it needs no memory.
+
+    Source: algorithm 1 of "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al., 2022),
+    in other coordinates.
+    """
+
+    order = stages = 2
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Velocity(denoiser.sigma_data)
+
+    def place(self, denoiser: Denoiser) -> Place:
+        """See the class."""
+        return Straight(denoiser.sigma_data)
+
+    def nodes(self, schedule: Schedule, start: Scales, end: Scales) -> list[Scales]:
+        """The end."""
+        return [end]
+
+
+class DPMSolver(SingleStep):
+    r"""DPM-Solver of order 2 or 3: the expected noise in the log-SNR, with so many evaluations a step.
+
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int E[\varepsilon | x_t] \, d(\sigma / \alpha).
+
+    Each step is taken from t to places inside it (a half; or one and two thirds of the log-SNR), and then to its end
+    with a line through the noise at t and at the last of them. Steps from :math:`\alpha = 0` and to
+    :math:`\sigma = 0`, where the log-SNR is infinite, are DDIM's. It needs no memory, so that noise may be put between
+    its steps (``Churn``, ``Restart``); without that :class:`Multistep` needs half the evaluations.
+
+    Source: "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 Steps" (Lu, Zhou,
+    Bao, Chen, Li, Zhu, 2022).
+
+    Args:
+        order: 2 or 3.
+    """
+
+    _INSIDE: ClassVar[dict[int, tuple[float, ...]]] = {2: (1 / 2,), 3: (1 / 3, 2 / 3)}
+
+    def __init__(self, order: int = 2) -> None:
+        if order not in self._INSIDE:
+            raise ValueError(f"DPMSolver has orders 2 and 3, got {order}")
+        self.order = self.stages = order
+
+    def form(self, denoiser: Denoiser) -> Form:
+        """See the class."""
+        return Noise()
+
+    def place(self, denoiser: Denoiser) -> Place:
+        """See the class."""
+        return LogRatio()
+
+    def nodes(self, schedule: Schedule, start: Scales, end: Scales) -> list[Scales]:
+        """At even log-SNRs inside the step."""
+        low, high = schedule.log_snr(start.t), schedule.log_snr(end.t)
+        shares = self._INSIDE[self.order]
+        return [scales(schedule, schedule.inverse(torch.lerp(low, high, share))) for share in shares]

@@ -11,7 +11,7 @@ from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
 from suffuse.samplers.base import Callback, Sampler
-from suffuse.samplers.heun import Heun
+from suffuse.samplers.singlestep import Heun
 from suffuse.tree import Condition, State
 
 

@@ -44,7 +44,7 @@ class Tuned(Sampler):
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> _Walked:
         """The start, which every step refers to."""
-        own = torch.tensor(self.times, dtype=torch.float64)
+        own = self.grid()
         if len(times) != len(own) or not torch.allclose(times.double().cpu(), own, rtol=0, atol=1e-6):
             raise UserError(f"this solver was tuned for a grid of its own, of {len(self.table)} steps; use its times")
         assert isinstance(x1, Tensor)
@@ -60,6 +60,10 @@ class Tuned(Sampler):
         for factor, mean in zip(factors, means, strict=True):
             x_s.add_(mean, alpha=factor)
         return x_s, _Walked(state.x1, means)
+
+    def grid(self) -> Tensor:
+        """The times that it is for."""
+        return torch.tensor(self.times, dtype=torch.float64)
 
     def config(self) -> dict[str, Any]:
         """What :meth:`from_config` takes: plain numbers."""
