@@ -188,7 +188,7 @@ class Tokens:
             hot = torch.nn.functional.one_hot(self.sequences, self.vocabulary).double()
             return Categorical(torch.einsum("bn,nlv->blv", joint / joint.sum(1, keepdim=True), hot).log())
 
-        return Denoiser.from_function(process, posterior)
+        return Denoiser.from_function(process, posterior, shape=(self.length,))
 
 
 class Independent:

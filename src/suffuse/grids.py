@@ -47,12 +47,13 @@ def karras(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
     return _through_ratio(schedule, (high + _steps(n) * (low - high)) ** rho)
 
 
-def straight(schedule: Schedule, n: int, scale: float = 1.0) -> Tensor:
-    r"""N steps, equal in :math:`\tau = \sigma_t / (c \alpha_t + \sigma_t)`, from one end of the schedule to the other.
+def straight(schedule: Schedule, n: int, scale: float = 1.0, power: float = 1.0) -> Tensor:
+    r"""N steps, equal in :math:`\tau^{1 / p}`, :math:`\tau = \sigma_t / (c \alpha_t + \sigma_t)`, from one end of the
+    schedule to the other.
 
-    With c the deviation of the data, as many steps are spent where data outweighs noise as where noise outweighs
-    data. For ``Flow`` and c = 1 the grid is uniform, and for other c it is that grid *shifted* by c: for data at twice
-    the side of what c was chosen for, 2 c.
+    With c the deviation of the data and p = 1, as many steps are spent where data outweighs noise as where noise
+    outweighs data; a greater p spends more of them towards the data. For ``Flow`` and c = 1 the grid is uniform, and
+    for other c it is that grid *shifted* by c: for data at twice the side of what c was chosen for, 2 c.
 
     Sources: "Flow Straight and Fast" (Liu, Gong, Liu, 2023); the shift as in "Scaling Rectified Flow Transformers for
     High-Resolution Image Synthesis" (Esser et al., 2024), equation 23.
@@ -63,7 +64,7 @@ def straight(schedule: Schedule, n: int, scale: float = 1.0) -> Tensor:
         tensor([1.0000, 0.9000, 0.7500, 0.5000, 0.0000], dtype=torch.float64)
     """
     first, last = (1 / (1 + scale / ratio) if ratio > 0 else 0.0 for ratio in _own_ends(schedule))
-    tau = last + _steps(n) * (first - last)
+    tau = first + (1 - _steps(n)) ** power * (last - first)
     return _through_ratio(schedule, scale * tau / (1 - tau))
 
 

@@ -1,4 +1,4 @@
-r"""How likely is an item? A bound for every process, the probability-flow ODE for Gaussian ones, and bits per dimension.
+r"""How likely is an item? A bound for every process, the flow of Gaussian ones, and bits per dimension.
 
 Every estimate comes with its standard error: :func:`estimate_elbo` and :func:`estimate_log_likelihood` give both,
 :func:`elbo` and :func:`log_likelihood` the value alone.

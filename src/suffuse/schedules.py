@@ -207,14 +207,18 @@ class Tabulated(Schedule):
         """The table of "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel, 2020)."""
         return cls(torch.linspace(first, last, steps, dtype=torch.float64))
 
-    def _log_alpha_squared(self, t: Tensor) -> Tensor:
+    def _between(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The knot before t, the fall to the next, and the share of the way there."""
         knots = self._knots.to(t.device, t.dtype)
         place = t * (len(knots) - 1)
         below = place.detach().floor().long().clamp(0, len(knots) - 2)
-        share, fall = place - below, knots[below + 1] - knots[below]
+        return knots[below], knots[below + 1] - knots[below], place - below
+
+    def _log_alpha_squared(self, t: Tensor) -> Tensor:
+        start, fall, share = self._between(t)
         vanishes = fall.isinf()
         line = share * torch.where(vanishes, 0.0, fall)
-        return knots[below] + torch.where(vanishes, torch.log1p(-torch.where(vanishes, share, 0.0)), line)
+        return start + torch.where(vanishes, torch.log1p(-torch.where(vanishes, share, 0.0)), line)
 
     def alpha(self, t: Tensor) -> Tensor:
         """See the class."""
@@ -227,6 +231,12 @@ class Tabulated(Schedule):
     def log_snr(self, t: Tensor) -> Tensor:
         """In the form that keeps its digits near t = 0."""
         return -torch.expm1(-self._log_alpha_squared(t)).log()
+
+    def snr_rate(self, t: Tensor) -> Tensor:
+        r""":math:`(\alpha_t^2)' / \sigma_t^4`, finite where :math:`\alpha_1 = 0` too, and alpha has no slope."""
+        start, fall, _ = self._between(t)
+        slope = torch.where(fall.isinf(), -start.exp(), self.alpha(t) ** 2 * fall.clamp(min=torch.finfo(t.dtype).min))
+        return slope * len(self.betas) / self.sigma(t) ** 4
 
     def inverse(self, log_snr: Tensor) -> Tensor:
         """By search in the table, and linear between its knots."""

@@ -103,6 +103,11 @@ def without(condition: Condition, names: set[str] | None = None, keep: Tensor | 
     return result
 
 
+def of_items(condition: Condition, items: Tensor) -> Condition:
+    """The conditions of some of the items of a batch."""
+    return condition and {name: value[items] for name, value in condition.items()}
+
+
 def value_names(condition: Mapping[str, Tensor]) -> list[str]:
     """Names of the conditions, without their masks."""
     return [name for name in condition if not name.endswith(PRESENT)]

@@ -11,8 +11,9 @@ Levenberg and Marquardt, on the squared distances of the ends of walks from the 
 differences, so that nothing is asked of the network but to be evaluated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -24,10 +25,11 @@ from suffuse.errors import UserError
 from suffuse.processes import Gaussian
 from suffuse.rng import RandomSource, streams
 from suffuse.samplers.base import Sampler, sample
-from suffuse.samplers.default import default
-from suffuse.samplers.integrals import Straight, Velocity, scales
+from suffuse.samplers.default import default, unit
+from suffuse.samplers.integrals import Straight, scales
 from suffuse.samplers.multistep import Adams
 from suffuse.samplers.tuned import Tuned
+from suffuse.schedules import Schedule
 from suffuse.tree import Condition, map_leaves
 
 _ELEMENTS = 256
@@ -35,7 +37,8 @@ _ELEMENTS = 256
 _FINE = 64
 """Evaluations of the walks that are aimed at, for every 16 of the solver; their error is far below its own."""
 _TABLE = 12
-"""Largest number of evaluations whose weights are fitted; above, their number outgrows what they gain."""
+"""Largest number of evaluations whose weights are fitted; above, their number outgrows what they gain, and the places
+alone are fitted."""
 _TRIMMED = 0.98
 """Share of the items that errors are measured on. The rest start so near a ridge that they end elsewhere altogether."""
 
@@ -115,9 +118,12 @@ def fit(
     cut = 2 * len(x1) // 3
     walks, held_out = (_Walks(denoiser, x1, condition, evaluations, part) for part in (slice(cut), slice(cut, None)))
     untuned = default(denoiser, evaluations)
-    best = min([untuned, *_candidates(walks, evaluations)], key=lambda each: walks.error(*each))
-    solver = _Solver.of(*best, denoiser)
-    best = (_fitted(solver, walks, rounds, progress) if evaluations <= _TABLE else solver).sampler(denoiser)
+    best = min(_candidates(walks, untuned), key=lambda each: walks.error(*each))
+    if evaluations <= _TABLE:
+        solver = _fitted(_Solver.of(*best, denoiser), walks, rounds, progress)
+    else:
+        solver = _respaced(best, walks, rounds // 2, progress)
+    best = solver.sampler(denoiser)
     errors = held_out.error(*best), held_out.error(*untuned)
     return Tuning(*(best if errors[0] < errors[1] else untuned), min(errors), errors[1])
 
@@ -148,7 +154,9 @@ class _Walks:
         self.condition = None if condition is None else map_leaves(lambda leaf: leaf[part], condition)
         assert isinstance(denoiser.process, Gaussian)
         self.schedule = denoiser.process.schedule
-        self.chosen = torch.randperm(x1[0].numel(), generator=torch.Generator().manual_seed(0))[:_ELEMENTS].to(x1.device)
+        self.chosen = torch.randperm(x1[0].numel(), generator=torch.Generator().manual_seed(0))[:_ELEMENTS].to(
+            x1.device
+        )
         times = grids.straight(self.schedule, _FINE * -(-evaluations // 16), self.scale)
         self.tau = _tau(denoiser, times)
         ys: list[Tensor] = []
@@ -175,6 +183,12 @@ class _Walks:
         """(B, elements) differences of ends in y, in deviations of the data."""
         return self._seen(y * solver.end_size(self.denoiser)) - self.target
 
+    def seen_changes(self, columns: list[Tensor]) -> Tensor:
+        """(parameters, B, elements) changes of ends in y, as those of residuals."""
+        at = scales(self.schedule, torch.zeros(1))
+        size = float(self.scale * at.alpha + at.sigma) / self.scale
+        return torch.stack([column.flatten(1)[:, self.chosen] * size for column in columns])
+
     def velocity(self, y: Tensor, tau: float) -> Tensor:
         """The straightened flow."""
         t = _times(self.denoiser, torch.tensor([tau], dtype=torch.float64))[0]
@@ -198,16 +212,21 @@ def _times(denoiser: Denoiser, tau: Tensor) -> Tensor:
     return _schedule(denoiser).inverse(-2 * (denoiser.sigma_data * tau / (1 - tau)).log()).clamp(0, 1)
 
 
-def _schedule(denoiser: Denoiser):
+def _schedule(denoiser: Denoiser) -> Schedule:
     assert isinstance(denoiser.process, Gaussian)
     return denoiser.process.schedule
 
 
-def _candidates(walks: _Walks, n: int) -> list[tuple[Sampler, Tensor]]:
-    """Methods of Adams, each on the even grid and on the one that spreads its errors evenly."""
-    made = [(Adams(2, corrector=False), 2), (Adams(2), 3), (Adams(3), 4), (Adams(4), 5)]
-    even = grids.straight(walks.schedule, n, walks.scale)
-    return [(sampler, times) for sampler, order in made for times in (even, _spread(walks, n, order))]
+def _candidates(walks: _Walks, untuned: tuple[Sampler, Tensor]) -> list[tuple[Sampler, Tensor]]:
+    """The untuned solver, and methods of Adams on its grid and on the one that spreads their errors evenly."""
+    times, scale = untuned[1], unit(walks.denoiser)
+    orders = range(2, 5)
+    made = [
+        (Adams(order, scale=scale), grid)
+        for order in orders
+        for grid in (times, _spread(walks, len(times) - 1, order + 1))
+    ]
+    return [untuned, *made]
 
 
 def _spread(walks: _Walks, n: int, order: int) -> Tensor:
@@ -253,7 +272,9 @@ class _Solver:
 
         walked: list[Tensor] = []
         linear = Denoiser.from_function(denoiser.process, mean, scale)
-        sample(linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(torch.as_tensor(x)[0]))
+        sample(
+            linear, sampler, units[:1] * size[0], times, callback=lambda k, t, x: walked.append(torch.as_tensor(x)[0])
+        )
         return cls(tau, torch.stack([x / s for x, s in zip(walked, size[1:], strict=True)])[:, 1:])
 
     def end_size(self, denoiser: Denoiser) -> float:
@@ -315,6 +336,47 @@ def _combined(y: Tensor, velocities: list[Tensor], weights: Tensor) -> Tensor:
 
 
 def _fitted(solver: _Solver, walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:
+    """All places and weights."""
+    return _nearest(solver, walks, _Solver.moved, partial(_jacobian, walks=walks), rounds, progress)
+
+
+def _respaced(best: tuple[Sampler, Tensor], walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:
+    """The places alone; the weights are those of a method on them."""
+    sampler, times = best
+    denoiser, start = walks.denoiser, _Solver.of(sampler, times, walks.denoiser)
+
+    def placed(tau: Tensor) -> _Solver:
+        at = _times(denoiser, tau)
+        at[0], at[-1] = 1.0, 0.0
+        return _Solver.of(sampler, at, denoiser)
+
+    def moved(solver: _Solver, step: Tensor) -> _Solver:
+        tau = solver.tau.clone()
+        tau[1:-1] += step
+        # Places that do not fall have no method; they are refused for that.
+        return placed(tau) if _Solver(tau, solver.weights).falls() else _Solver(tau, solver.weights)
+
+    def jacobian(solver: _Solver, path: _Path) -> Tensor:
+        narrowest = float((solver.tau[:-1] - solver.tau[1:]).min())
+        small, columns = min(torch.finfo(path.y[0].dtype).eps ** (1 / 3), narrowest / 10), []
+        for j in range(1, len(solver.weights)):
+            tau = solver.tau.clone()
+            tau[j] += small
+            end = _walked(placed(tau), walks, _Path(path.y[:j], path.v[: j - 1]), j - 1).y[-1]
+            columns.append((end - path.y[-1]) / small)
+        return walks.seen_changes(columns)
+
+    return _nearest(start, walks, moved, jacobian, rounds, progress)
+
+
+def _nearest(
+    solver: _Solver,
+    walks: _Walks,
+    moved: Callable[[_Solver, Tensor], _Solver],
+    jacobian: Callable[[_Solver, _Path], Tensor],
+    rounds: int,
+    progress: Progress | None,
+) -> _Solver:
     """Levenberg and Marquardt's method, with the few walks that end elsewhere altogether weighed down."""
     start = _Path([walks.x1 / _first_size(walks)], [])
     path = _walked(solver, walks, start, 0)
@@ -323,19 +385,19 @@ def _fitted(solver: _Solver, walks: _Walks, rounds: int, progress: Progress | No
         residuals = walks.residuals(path.y[-1], solver)
         error = residuals.square().mean(1, keepdim=True)
         weight = (1 + error / error.quantile(_TRIMMED)).rsqrt()
-        jacobian = (_jacobian(solver, walks, path) * weight).flatten(1).double()
-        gradient, normal = (jacobian @ (residuals * weight).flatten().double()).cpu(), (jacobian @ jacobian.T).cpu()
+        slopes = (jacobian(solver, path) * weight).flatten(1).double()
+        gradient, normal = (slopes @ (residuals * weight).flatten().double()).cpu(), (slopes @ slopes.T).cpu()
         loss = float((residuals * weight).square().sum())
         scale = torch.diag(normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max())))
-        gain = 0.0
+        gain, there, other = 0.0, path, solver
         while gain <= 0 and damping < 1e6:
-            moved = solver.moved(-torch.linalg.solve(normal + damping * scale, gradient))
-            if moved.falls():
-                there = _walked(moved, walks, start, 0)
-                gain = 1 - float((walks.residuals(there.y[-1], moved) * weight).square().sum()) / loss
+            other = moved(solver, -torch.linalg.solve(normal + damping * scale, gradient))
+            if other.falls():
+                there = _walked(other, walks, start, 0)
+                gain = 1 - float((walks.residuals(there.y[-1], other) * weight).square().sum()) / loss
             damping = damping * 5 if not gain > 0 else max(damping / 5, 1e-9)
         if gain > 0:
-            solver, path = moved, there
+            solver, path = other, there
         if progress is not None:
             progress(number + 1, rounds)
         if gain < 1e-3:
@@ -348,7 +410,7 @@ def _first_size(walks: _Walks) -> float:
     return float(walks.scale * at.alpha + at.sigma)
 
 
-def _jacobian(solver: _Solver, walks: _Walks, path: _Path) -> Tensor:
+def _jacobian(solver: _Solver, path: _Path, walks: _Walks) -> Tensor:
     """(parameters, B, elements) derivatives of the residuals; each walk is taken again from where it changes only."""
     steps = len(solver.weights)
     small = torch.finfo(path.y[0].dtype).eps ** (1 / 3)
@@ -368,5 +430,4 @@ def _jacobian(solver: _Solver, walks: _Walks, path: _Path) -> Tensor:
             else:
                 y = path.y[i + 1] + small * path.v[j]
                 columns.append(end(solver, _Path([*path.y[: i + 1], y], path.v[: i + 1]), i + 1))
-    size = solver.end_size(walks.denoiser)
-    return torch.stack([column.flatten(1)[:, walks.chosen] * (size / walks.scale) for column in columns])
+    return walks.seen_changes(columns)

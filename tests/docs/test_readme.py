@@ -26,9 +26,10 @@ def test_every_link_and_picture_is_there(name):
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_python_of_the_readme_runs():
-    for block in blocks("README.md", "python"):
-        exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_the_python_of_a_page_runs(page):
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), {})
 
 
 def test_the_commands_of_the_readme_exist():

@@ -8,7 +8,18 @@ from torch import Tensor
 
 import suffuse as sf
 from suffuse.exact import GaussianMixture
-from suffuse.guidance import ClassifierFree, Guided
+from suffuse.guidance import (
+    RULES,
+    AllOf,
+    AnyOf,
+    Classifier,
+    ClassifierFree,
+    Guided,
+    Negative,
+    Projected,
+    Rescaled,
+    Rewarded,
+)
 from tests.laws.cases import F64, SCHEDULE_CASES, close, numbers
 
 LAW = GaussianMixture(
@@ -149,3 +160,210 @@ def test_two_rules_compose():
     inner, worse = ClassifierFree(LAW.denoiser(process), 2.0), WORSE.denoiser(process)
     a, b = inner(X, 0.4, CONDITION).mean, worse(X, 0.4, CONDITION).mean
     assert close(Guided(inner, worse, 1.5)(X, 0.4, CONDITION).mean, b + 1.5 * (a - b), atol=1e-12)
+
+
+# Rules, schedules, negative and composed conditions, classifiers
+
+
+def pair(t: float = 0.5) -> tuple[sf.Denoiser, Tensor, Tensor]:
+    denoiser = LAW.denoiser(sf.Gaussian(SCHEDULE_CASES["flow"]))
+    return denoiser, denoiser(X, t, CONDITION).mean, denoiser(X, t).mean
+
+
+@each_schedule
+@pytest.mark.parametrize("rule", RULES)
+def test_weight_one_is_no_guidance_for_every_rule(name, rule):
+    """Asked for by a number, by a schedule that says 1, and for some items of a batch only."""
+    denoiser = LAW.denoiser(sf.Gaussian(SCHEDULE_CASES[name]))
+    some = torch.where(torch.arange(30) < 15, 0.2, 0.8).double()
+    for weight in (1.0, lambda t: torch.ones_like(t), lambda t: 1 + 2 * (t < 0.5)):
+        guided = ClassifierFree(denoiser, weight, rule=RULES[rule]())
+        ours, theirs = (each(X, some, CONDITION).mean for each in (guided, denoiser))
+        unguided = slice(15, 30) if callable(weight) and float(weight(numbers(0.2))) > 1 else slice(0, 30)
+        assert close(ours[unguided], theirs[unguided], atol=1e-12)
+        assert unguided == slice(0, 30) or not close(ours[:15], theirs[:15], atol=1e-3)
+
+
+def test_a_schedule_of_the_weight_is_taken_at_its_time():
+    denoiser, main, reference = pair(0.25)
+    guided = ClassifierFree(denoiser, lambda t: 1 + 4 * t)
+    assert close(guided(X, 0.25, CONDITION).mean, reference + 2 * (main - reference), atol=1e-12)
+    again = Guided(denoiser, WORSE.denoiser(denoiser.process), lambda t: 1 + 4 * t, (0.3, 1.0))
+    assert torch.equal(again(X, 0.25, CONDITION).mean, main)
+
+
+def test_one_evaluation_where_there_is_no_guidance():
+    for weight, spent in ((1.0, 30), (lambda t: torch.ones_like(t), 30), (3.0, 60)):
+        denoiser = sf.samplers.Counted(LAW.denoiser(sf.Gaussian(SCHEDULE_CASES["flow"])))
+        ClassifierFree(denoiser, weight)(X, 0.5, CONDITION)
+        assert (denoiser.evaluations, denoiser.items) == (1, spent)
+
+
+def test_rescaling_gives_the_deviation_of_the_main_mean():
+    denoiser, main, reference = pair()
+    plain = reference + 5.0 * (main - reference)
+    whole = ClassifierFree(denoiser, 5.0, rule=Rescaled(1.0))(X, 0.5, CONDITION).mean
+    assert close(whole.std(1), main.std(1), atol=1e-12)
+    assert close(whole / whole.norm(dim=1, keepdim=True), plain / plain.norm(dim=1, keepdim=True), atol=1e-12)
+    none = ClassifierFree(denoiser, 5.0, rule=Rescaled(0.0))(X, 0.5, CONDITION).mean
+    half = ClassifierFree(denoiser, 5.0, rule=Rescaled(0.5))(X, 0.5, CONDITION).mean
+    assert close(none, plain, atol=1e-12)
+    assert close(half, (whole + plain) / 2, atol=1e-12)
+
+
+def test_projection_leaves_what_is_along_the_main_mean():
+    denoiser, main, reference = pair()
+    step = 3.0 * (main - reference)
+    plain = ClassifierFree(denoiser, 4.0, rule=Projected(1.0))(X, 0.5, CONDITION).mean
+    assert close(plain, main + step, atol=1e-12)
+    across = ClassifierFree(denoiser, 4.0, rule=Projected())(X, 0.5, CONDITION).mean - main
+    assert (across * main).sum(1).abs().max() < 1e-12
+    assert close(_parallel(step - across, main), torch.zeros_like(main))
+    short = ClassifierFree(denoiser, 4.0, rule=Projected(1.0, radius=0.1))(X, 0.5, CONDITION).mean - main
+    length = (main - reference).norm(dim=1)
+    assert close(short.norm(dim=1), 3 * length.clamp(max=0.1), atol=1e-12)
+    assert (length > 0.1).any()
+
+
+def test_a_negative_is_the_reference():
+    denoiser, main, _ = pair()
+    away = denoiser(X, 0.5, {"component": torch.full((30,), 2)}).mean
+    for weight in (0.0, 1.0, 3.0):
+        guided = Negative(denoiser, {"component": torch.tensor([2])}, weight)
+        assert close(guided(X, 0.5, CONDITION).mean, away + weight * (main - away), atol=1e-12)
+
+
+@each_schedule
+def test_all_of_independent_parts_is_their_joint_condition(name):
+    """Conditions on independent coordinates: the product of the noised laws is the noised law of both."""
+    process = sf.Gaussian(SCHEDULE_CASES[name])
+    line = GaussianMixture(numbers(-1.0, 1.2)[:, None], numbers(0.3, 0.5), numbers(1, 2))
+    one = line.denoiser(process)
+
+    def posterior(x_t: Tensor, t: float, condition: dict[str, Tensor]) -> sf.Normal:
+        parts = [one(x_t[:, k : k + 1], t, _only(condition, name)).mean for k, name in enumerate(("first", "second"))]
+        return sf.Normal(torch.cat(parts, 1))
+
+    denoiser = sf.Denoiser.from_function(process, posterior, line.std)
+    told = [{"first": torch.tensor([1])}, {"second": torch.tensor([0])}]
+    both = AllOf(denoiser, told)
+    for t in (0.1, 0.5, 0.9):
+        joint = posterior(
+            X, t, {"first": torch.ones(30, dtype=torch.int64), "second": torch.zeros(30, dtype=torch.int64)}
+        )
+        assert close(both(X, t).mean, joint.mean, atol=1e-11)
+
+
+def test_all_of_is_the_score_of_the_product():
+    process, t = sf.Gaussian(SCHEDULE_CASES["vp"]), 0.4
+    denoiser, (alpha, sigma) = LAW.denoiser(process), process.coordinates(t, X)
+    weights, components = (1.0, 2.5), (0, 2)
+    guided = AllOf(denoiser, [{"component": torch.tensor([k])} for k in components], weights)
+    point, whole = X.clone().requires_grad_(), LAW.marginal(process, t)
+    density = (1 - sum(weights)) * whole.log_prob(point)
+    density = density + sum(
+        w * LAW.component(k).marginal(process, t).log_prob(point) for w, k in zip(weights, components, strict=True)
+    )
+    (score,) = torch.autograd.grad(density.sum(), point)
+    assert close(guided(X, t).mean, (X + sigma**2 * score) / alpha, rtol=1e-8, atol=1e-9)
+
+
+def test_all_of_tokens_multiplies_their_odds():
+    process = sf.Discrete.masked(3)
+    table = (5 * torch.linspace(-1, 1, 9, dtype=F64)).sin().reshape(3, 3)
+
+    def posterior(x_t: Tensor, t: float, condition: dict[str, Tensor]) -> sf.Categorical:
+        row = torch.where(sf.tree.presence(condition, "label"), condition["label"] + 1, 0)
+        return sf.Categorical(table[row][:, None].expand(-1, x_t.shape[1], -1))
+
+    x_t = torch.full((2, 4), 3)
+    denoiser = sf.Denoiser.from_function(process, posterior)
+    q = AllOf(denoiser, [{"label": torch.tensor([0])}, {"label": torch.tensor([1])}])(x_t, 0.5).mean
+    p = table.softmax(1)
+    expected = p[1] * p[2] / p[0]
+    assert close(q, (expected / expected.sum()).expand_as(q), atol=1e-12)
+
+
+@each_schedule
+def test_any_of_with_its_densities_is_the_mixture(name):
+    """Of two of three components, with weights of their own: the exact denoiser of that mixture."""
+    process, chosen, weights = sf.Gaussian(SCHEDULE_CASES[name]), (0, 2), numbers(0.3, 0.7)
+    parts = [LAW.component(k) for k in chosen]
+    law = GaussianMixture(LAW.means[[0, 2]], LAW.variances.sqrt()[[0, 2]], weights)
+
+    def log_densities(x_t: Tensor, t: float) -> Tensor:
+        return torch.stack([part.marginal(process, t).log_prob(x_t) for part in parts], 1) + weights.log()
+
+    guided = AnyOf(LAW.denoiser(process), [{"component": torch.tensor([k])} for k in chosen], log_densities)
+    for t in (0.05, 0.5, 1.0):
+        assert close(guided(X, t).mean, law.denoiser(process)(X, t).mean, atol=1e-11)
+
+
+@each_schedule
+def test_the_true_classifier_gives_the_conditional_denoiser(name):
+    process = sf.Gaussian(SCHEDULE_CASES[name])
+    denoiser = LAW.denoiser(process)
+
+    def log_component(k: int) -> Callable[[Tensor, float], Tensor]:
+        def log_likelihood(x_t: Tensor, t: float) -> Tensor:
+            return LAW.component(k).marginal(process, t).log_prob(x_t) - LAW.marginal(process, t).log_prob(x_t)
+
+        return log_likelihood
+
+    for k in range(3):
+        guided = Classifier(denoiser, log_component(k))
+        for t in (0.1, 0.5, 0.9):
+            conditional = denoiser(X, t, {"component": torch.full((30,), k)}).mean
+            assert close(guided(X, t).mean, conditional, rtol=1e-8, atol=1e-9)
+            assert torch.equal(Classifier(denoiser, log_component(k), 0.0)(X, t).mean, denoiser(X, t).mean)
+
+
+@each_schedule
+def test_a_linear_reward_of_a_normal_law_is_exact(name):
+    """exp(a x) times N(m, s^2) is N(m + a s^2, s^2), at every level of noise."""
+    process, slope = sf.Gaussian(SCHEDULE_CASES[name]), 1.7
+    law, tilted = (GaussianMixture(numbers(m)[:, None], numbers(0.6)) for m in (0.4, 0.4 + slope * 0.36))
+    guided = Rewarded(law.denoiser(process), lambda x0: slope * x0.sum(1))
+    x = torch.linspace(-3, 3, 13, dtype=F64)[:, None]
+    for t in (0.05, 0.5, 0.95):
+        assert close(guided(x, t).mean, tilted.denoiser(process)(x, t).mean, atol=1e-10)
+
+
+def test_samples_under_a_classifier_have_the_conditional_law():
+    """The whole walk: 2,000 starts of VP end where those of the component do."""
+    process = sf.Gaussian(SCHEDULE_CASES["vp"])
+    whole, part = (lambda t: LAW.marginal(process, t)), LAW.component(1)
+    guided = Classifier(
+        LAW.denoiser(process), lambda x, t: part.marginal(process, t).log_prob(x) - whole(t).log_prob(x)
+    )
+    x1, times = torch.randn(2000, 2, dtype=F64, generator=torch.Generator().manual_seed(1)), sf.grids.uniform(60)
+    ours, theirs = (sf.sample(each, sf.samplers.Ancestral(0.0), x1, times) for each in (guided, part.denoiser(process)))
+    assert close(ours, theirs, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused():
+    discrete = sf.Denoiser.from_function(
+        sf.Discrete.masked(2), lambda x, t, c: sf.Categorical(torch.zeros(*x.shape, 2))
+    )
+    for make in (lambda: Classifier(discrete, lambda x, t: x), lambda: Rewarded(discrete, lambda x: x)):
+        with pytest.raises(sf.UserError, match="Gaussian"):
+            make()
+    denoiser = pair()[0]
+    for make in (
+        lambda: AllOf(denoiser, []),
+        lambda: AllOf(denoiser, [{}], [-1.0]),
+        lambda: Rescaled(2.0),
+        lambda: Projected(-1.0),
+    ):
+        with pytest.raises(ValueError, match=r"positive|share|parallel"):
+            make()
+
+
+def _only(condition: dict[str, Tensor], name: str) -> dict[str, Tensor] | None:
+    told = {key.replace(name, "component"): value for key, value in (condition or {}).items() if key.startswith(name)}
+    return told or None
+
+
+def _parallel(step: Tensor, along: Tensor) -> Tensor:
+    """What is left of a step without its part along another vector."""
+    return step - (step * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True) * along

@@ -197,8 +197,9 @@ def test_error_from_one_to_zero(name, schedule):
         walked = sf.sample(denoiser, SAMPLER_CASES[name], x1, times)
         return float((walked - x0).abs().max())
 
-    errors = {n: error(n) for n in (20, 40, 80, 160, 320)}
-    assert errors[20] < FIGURES[name], errors
+    assert error(20) < FIGURES[name], error(20)
+    first = 40 if name == "euler" else 20  # whose errors are the largest, and settle last
+    errors = {n: error(n) for n in (first * 2**i for i in range(5))}
     slopes = [math.log2(a / b) for a, b in pairwise(errors.values())]
     assert sum(slopes) / 4 > 0.9, (slopes, errors)  # at least as 1 / N, but for what is not yet asymptotic
     assert slopes[-1] > 0.95, (slopes, errors)
@@ -434,7 +435,9 @@ BATCHED: dict[str, tuple[Any, Any]] = {
 def test_a_sample_does_not_depend_on_its_batch(name, case, dtype, tolerance):
     (law, process), sampler = BATCHED[case], SAMPLER_CASES[name]
     if not isinstance(process, sampler.process):
-        with pytest.raises(sf.UserError, match=f"{type(sampler).__name__} walks {sampler.process.__name__} processes only"):
+        with pytest.raises(
+            sf.UserError, match=f"{type(sampler).__name__} walks {sampler.process.__name__} processes only"
+        ):
             sf.sample(law.denoiser(process), sampler, torch.zeros(1, 1), grids.uniform(2))
         return
     if case == "discrete" and name in MASKED_ONLY:
@@ -476,8 +479,9 @@ def test_a_given_token_survives_a_walk_from_pure_noise():
 
 def test_half_precision_is_walked_in_float32():
     denoiser = sf.Denoiser.from_function(sf.Gaussian(SCHEDULE_CASES["flow"]), lambda x_t, t, condition: x_t * 0.5)
-    for name, sampler in SAMPLER_CASES.items():
-        x0 = sf.sample(denoiser, sampler, torch.ones(2, 3, dtype=torch.bfloat16), grids.uniform(3), rng=0)
+    for name in FITS_GAUSSIAN:
+        sampler, x1 = SAMPLER_CASES[name], torch.ones(2, 3, dtype=torch.bfloat16)
+        x0 = sf.sample(denoiser, sampler, x1, grids.uniform(3), rng=0)
         assert x0.dtype == torch.float32, name
 
 

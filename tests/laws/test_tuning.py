@@ -85,7 +85,9 @@ def test_a_table_is_what_it_was_made_of():
     assert isinstance(sampler, Tuned)
     again = Table.from_config(sampler.config())
     assert torch.equal(*(torch.as_tensor(sf.sample(denoiser, each, x1, times)) for each in (sampler, again)))
-    solvers = [sf.sample(denoiser, Adams(terms, c), x1, times) for terms, c in ((2, False), (2, True), (3, True), (4, True))]
+    solvers = [
+        sf.sample(denoiser, Adams(terms, c), x1, times) for terms, c in ((2, False), (2, True), (3, True), (4, True))
+    ]
     table = torch.as_tensor(sf.sample(denoiser, sampler, x1, times))
     assert min(float((torch.as_tensor(end) - table).abs().max()) for end in solvers) < 1e-9
 

@@ -24,6 +24,8 @@ class Codec(ABC):
 
     kind: ClassVar[str]
     """The name of this class in a saved model."""
+    quantum: ClassVar[float | None] = None
+    """How far neighbouring values of an element are apart, where they stand apart."""
 
     @property
     @abstractmethod

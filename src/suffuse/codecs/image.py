@@ -62,6 +62,7 @@ class ImageCodec(Codec):
     """
 
     kind: ClassVar[str] = "image"
+    quantum: ClassVar[float | None] = 2 / 255  # of premultiplied colours somewhat less
 
     def __init__(self, size: int | tuple[int, int], channels: Literal[1, 3, 4] = 3) -> None:
         self.height, self.width = (size, size) if isinstance(size, int) else size

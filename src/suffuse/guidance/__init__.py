@@ -1,5 +1,21 @@
 """Denoisers made of denoisers."""
 
-from suffuse.guidance.guided import ClassifierFree, Guided
+from suffuse.guidance.classifier import Classifier, Rewarded
+from suffuse.guidance.composed import AllOf, AnyOf
+from suffuse.guidance.guided import ClassifierFree, Guided, Negative
+from suffuse.guidance.rules import RULES, Projected, Rescaled, Rule, Tilted
 
-__all__ = ["ClassifierFree", "Guided"]
+__all__ = [
+    "RULES",
+    "AllOf",
+    "AnyOf",
+    "Classifier",
+    "ClassifierFree",
+    "Guided",
+    "Negative",
+    "Projected",
+    "Rescaled",
+    "Rewarded",
+    "Rule",
+    "Tilted",
+]

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,21 +121,21 @@ class Discrete(Process[Tensor]):
         return markov if eta == 1 else torch.lerp(keeping, markov, eta)
 
     def jumps(self, x_t: Tensor, posterior: Posterior[Tensor], t: Time, s: Time) -> Tensor:
-        r"""Expected jumps (B, ..., V or V + 1) from x_t to each value between t and s > 0, for a posterior that stays.
+        r"""Expected jumps (B, ..., V or V + 1) from j = x_t to each i, between t < 1 and s > 0.
 
-        The integral of the reverse rates over time, by Gauss' rule in log t.
+        For a posterior that stays what it is, the reverse rates
+        :math:`\tfrac{\pi_j}{\alpha_u} E[q(x_u = i | x_0) / q(x_u = j | x_0)]` have the integral
+
+        .. math:: p_i \log \tfrac{t}{s} + \pi_i \left[\log \tfrac{1 - s}{1 - t} - \tfrac{p_j}{1 - \pi_j}
+            \log \tfrac{1 - (1 - \pi_j) s}{1 - (1 - \pi_j) t}\right].
         """
-        nodes, weights = np.polynomial.legendre.leggauss(16)
-        t, s = as_time(t, x_t), as_time(s, x_t)
+        t, s = (expand(as_time(v, x_t), x_t, trailing=1) for v in (t, s))
         here = torch.nn.functional.one_hot(x_t, len(self.pi)).double()
-        p = self._over_states(posterior.mean.double())
-        total = torch.zeros_like(p)
-        for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
-            u = t * (s / t) ** ((node + 1) / 2)
-            alpha_u = (1 - expand(u, x_t, trailing=1)).clamp(min=1e-12)
-            rates = self._rates(p, here, x_t, alpha_u) / alpha_u
-            total += weight / 2 * expand((t / s).log() * u, x_t, trailing=1) * rates
-        return total * (1 - here)
+        p, pi = self._over_states(posterior.mean.double()), self.pi.to(x_t.device)
+        others = 1 - pi[x_t][..., None]
+        seen = ((1 - others * s) / (1 - others * t)).log() / others.clamp(min=torch.finfo(torch.float64).tiny)
+        seen = torch.where(others > 0, (p * here).sum(-1, keepdim=True) * seen, 0)  # a mask is never clean
+        return (p * (t / s).log() + pi * (((1 - s) / (1 - t)).log() - seen)) * (1 - here)
 
     def _over_states(self, p: Tensor) -> Tensor:
         """Probabilities over the clean vocabulary, with a zero for the mask where there is one."""
@@ -180,9 +179,7 @@ class Discrete(Process[Tensor]):
         divergence = torch.where(q > 0, q * (q.clamp(min=tiny) / p.clamp(min=tiny)).log(), 0) - q + p
         return (divergence * (1 - here)).sum(-1) / alpha_t.squeeze(-1)
 
-    def baseline_posterior(
-        self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None
-    ) -> Posterior[Tensor]:
+    def baseline_posterior(self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None) -> Posterior[Tensor]:
         r""":math:`\propto \alpha_t \delta_{x_t} + (1 - \alpha_t) \pi(x_t)`; tokens have no scale."""
         del scale, source
         t = expand(as_time(t, x_t), x_t, trailing=1)

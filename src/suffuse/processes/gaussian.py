@@ -71,7 +71,7 @@ class Gaussian(Process[Tensor]):
         return self.spread(like) * streams(rng, like).fold("prior").normal(like)
 
     def spread(self, like: Tensor, scale: float = 1.0) -> Tensor:
-        r"""Deviation at t = 1 of data of deviation c, :math:`\sqrt{\alpha_1^2 c^2 + \sigma_1^2}`; of the prior for 1."""
+        r"""Deviation at t = 1 of data of deviation c, :math:`\sqrt{\alpha_1^2 c^2 + \sigma_1^2}`; the prior's for 1."""
         alpha_1, sigma_1 = self.coordinates(1.0, like)
         return (alpha_1**2 * scale**2 + sigma_1**2).sqrt()
 

@@ -1,6 +1,6 @@
 """The walk from t = 1 to t = 0, and what every sampler is."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ Callback = Callable[[int, Tensor, State], None]
 """Called after each step with (number of the step from 0, time reached, state there)."""
 
 
-class Sampler(ABC):
+class Sampler(ABC):  # noqa: B024 (it has steps, or a walk of its own)
     """A way to walk back: a loop of steps whose state is passed in and out, and never kept on the object."""
 
     process: ClassVar[type[Process[Any]]] = Process
@@ -33,6 +33,8 @@ class Sampler(ABC):
     """Evaluations of a step; one that ends where nothing is left of the noise needs a single one."""
     one_step: ClassVar[bool] = True
     """Whether a step needs no memory of earlier ones, so that other samplers may wrap it."""
+    at_start: ClassVar[bool] = True
+    """Whether a step first evaluates the whole batch at the state that it begins with, so that this may be foreseen."""
 
     def steps(self, denoiser: Denoiser, evaluations: int) -> int:
         """The steps of a walk from 1 to 0 that takes at most so many evaluations.
@@ -40,21 +42,25 @@ class Sampler(ABC):
         Raises:
             UserError: not one step can be taken with so few.
         """
-        last = self.stages if noisy_end(denoiser.process) else 1
+        last = self.last(denoiser.process)
         if evaluations < last:
             raise UserError(f"{type(self).__name__} needs at least {last} evaluations, got {evaluations}")
         return (evaluations - last) // self.stages + 1
+
+    def last(self, process: Process[Any]) -> int:
+        """Evaluations of the step to t = 0."""
+        return self.stages if noisy_end(process) else 1
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """What the first step is given as state. The whole grid is known here: coefficients are computed once."""
         del denoiser, times
         return x1
 
-    @abstractmethod
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
     ) -> tuple[State, Any]:
-        """Go from t to s < t; gives the state at s, and what the next step is given."""
+        """Go from t to s < t; gives the state at s, and what the next step is given. Some have a walk of their own."""
+        raise NotImplementedError(f"{type(self).__name__} walks, but not step by step")
 
     def walk(
         self,
@@ -73,6 +79,20 @@ class Sampler(ABC):
             if callback is not None:
                 callback(number, s, x)
         return x
+
+
+def check_inner(outer: Sampler, inner: Sampler) -> None:
+    """Refuse to put a sampler inside another one that walks what it does not."""
+    if not issubclass(outer.process, inner.process):
+        raise ValueError(f"{type(outer).__name__} needs a sampler of {outer.process.__name__} processes, "
+                         f"and {type(inner).__name__} walks {inner.process.__name__} ones only")  # fmt: skip
+
+
+def check_foreseen(inner: Sampler) -> None:
+    """Refuse to tell a sampler the posteriors beforehand that will ask for others than those of its steps' starts."""
+    if inner.stages != 1 or not inner.at_start:
+        raise ValueError(f"{type(inner).__name__} evaluates elsewhere than at the start of its steps; "
+                         "give a sampler that does not")  # fmt: skip
 
 
 def noisy_end(process: Process[Any]) -> bool:

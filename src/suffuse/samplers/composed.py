@@ -7,18 +7,25 @@ from torch import Tensor
 
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
+from suffuse.parameterizations import Each
 from suffuse.posteriors import Joint
 from suffuse.processes import Bridge, Product
 from suffuse.rng import Streams
-from suffuse.samplers.base import Sampler
+from suffuse.samplers.base import Sampler, check_foreseen
 from suffuse.tree import Condition, State, expand
 
 
 class Leafwise(Sampler):
     """Each leaf of a product by a sampler of its own, all told by one evaluation a step.
 
+    Given a posterior of independent leaves, each leaf walks as it would alone, in units of its own deviation; within a
+    step the leaves are drawn independently, so that what one tells another is built up over the steps.
+
     Args:
-        parts: sampler of each leaf, each with one evaluation a step.
+        parts: sampler of each leaf, each with one evaluation a step, at its start.
+
+    Raises:
+        UserError: at the start of a walk, where leaves have no sampler or one that does not fit.
 
     Example:
         >>> import torch, suffuse as sf
@@ -31,21 +38,22 @@ class Leafwise(Sampler):
     one_step = False
 
     def __init__(self, parts: Mapping[str, Sampler]) -> None:
-        for name, part in parts.items():
-            if part.stages != 1:
-                raise ValueError(f"{type(part).__name__} for {name} evaluates inside its steps; give one that does not")
+        for part in parts.values():
+            check_foreseen(part)
         self.parts = dict(parts)
         self.stochastic = any(part.stochastic for part in parts.values())
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """Of each leaf."""
         process = denoiser.process
-        assert isinstance(process, Product) and isinstance(x1, Mapping)
+        assert isinstance(process, Product)
+        assert isinstance(x1, Mapping)
         if set(self.parts) != set(process.parts):
             raise UserError(f"samplers for {', '.join(self.parts)}, but the leaves are {', '.join(process.parts)}")
         for name, part in self.parts.items():
             if not isinstance(process.parts[name], part.process):
-                raise UserError(f"{type(part).__name__} does not walk {type(process.parts[name]).__name__}, which {name} is")
+                kind = type(process.parts[name]).__name__
+                raise UserError(f"{type(part).__name__} does not walk {kind} processes, and {name} is one")
         return {name: part.init(_leaf(denoiser, name, None), x1[name], times) for name, part in self.parts.items()}
 
     def step(
@@ -69,15 +77,19 @@ def _leaf(denoiser: Denoiser, name: str, posterior: Any) -> Denoiser:
         assert isinstance(posterior, Joint)
         return posterior.parts[name]
 
-    return Denoiser.from_function(process.parts[name], answer, denoiser.sigma_data)
+    form = denoiser.parameterization
+    sigma_data = form.parts[name].sigma_data if isinstance(form, Each) else denoiser.sigma_data
+    return Denoiser.from_function(process.parts[name], answer, sigma_data)
 
 
 class BridgeMean(Sampler):
-    r"""A bridge without its noise: the mean of the kernel, :math:`x_s = \tfrac{s}{t} x_t + (1 - \tfrac{s}{t}) E[x_0 | x_t]`.
+    r"""A bridge without its noise, by the mean of the kernel:
+    :math:`x_s = \tfrac{s}{t} x_t + (1 - \tfrac{s}{t}) E[x_0 | x_t]`.
 
-    It is deterministic, needs no memory of the source, and ends at the posterior mean of what was lost: the least
-    squared error rather than a draw. With a bridge trained with a small sigma it is the regression flow of
-    optimal transport.
+    It is deterministic and needs no memory of the source. One step ends at :math:`E[x_0 | x_1]`, the least squared
+    error rather than a draw. For Gaussian data and a denoiser that is told the source every number of steps does, since
+    each keeps the mean of the bridge; for other data more steps turn from the mean towards what is likely. With a small
+    sigma it is the flow of optimal transport between paired data.
 
     Source: "I2SB: Image-to-Image Schroedinger Bridge" (Liu et al., 2023), section 3.3 (OT-ODE).
     """

@@ -1,5 +1,6 @@
 """Walks of tokens: cached, by jumps, in an order of confidence, with second thoughts, and block by block."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -13,8 +14,8 @@ from suffuse.processes import Discrete
 from suffuse.processes.base import as_time
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
-from suffuse.samplers.base import Callback, Sampler
-from suffuse.tree import Condition, State, expand, map_leaves
+from suffuse.samplers.base import Callback, Sampler, check_foreseen, check_inner
+from suffuse.tree import Condition, State, at_least_float32, expand, of_items
 
 
 def refuse_unmasked(sampler: Sampler, process: Any) -> None:
@@ -27,16 +28,16 @@ class Cached(Sampler):
     r"""Ancestral steps of a masked process, with the network asked only about items that have changed.
 
     Given a mask, :math:`p(x_0 | x_t)` does not depend on t: what is seen is clean, and what is hidden says nothing. An
-    item of which no token has come to light since it was last looked at has the same posterior still. A walk of N
-    steps over L tokens so costs an item at most min(N, L) evaluations. For a network that is told t, this takes its
-    answer at the time of the last change.
+    item of which no token has come to light since it was last looked at has the same posterior still, and one that has
+    nothing hidden needs none. The walk is :class:`Ancestral`'s, token for token, but N steps over L tokens evaluate an
+    item at most min(N, L) times. For a network that is told t, this takes its answer at the time of the last change.
 
     Source: "Simple and Effective Masked Diffusion Language Models" (Sahoo et al., 2024), section 4.
     """
 
     process = Discrete
     stochastic = True
-    one_step = False
+    one_step = at_start = False
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """Nothing is known yet."""
@@ -46,21 +47,24 @@ class Cached(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
     ) -> tuple[State, Any]:
         """The state is the last logits, and the tokens that they are for."""
+        assert isinstance(denoiser.process, Discrete)
         if state is None:
             logits = _logits(denoiser, x_t, t, condition)
         else:
             logits, seen = state
-            rows = (x_t != seen).flatten(1).any(1).nonzero().squeeze(1)
+            asking = (x_t != seen).flatten(1).any(1) & (x_t == denoiser.process.vocabulary).flatten(1).any(1)
+            rows = asking.nonzero().squeeze(1)
             if len(rows):
-                told = None if condition is None else map_leaves(lambda leaf: leaf[rows], condition)
-                logits = logits.index_copy(0, rows, _logits(denoiser, x_t[rows], t, told))
-        return denoiser.process.reverse(x_t, Categorical(logits), t, s, rng), (logits, x_t)
+                asked = _logits(denoiser, x_t[rows], t, of_items(condition, rows))
+                logits = logits.index_copy(0, rows, asked)
+        posterior = denoiser.process.restrict(Categorical(logits), x_t, t)  # what has come to light is certain
+        return denoiser.process.reverse(x_t, posterior, t, s, rng), (logits, x_t)
 
 
 def _logits(denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
     posterior = denoiser(x_t, t, condition)
     assert isinstance(posterior, Categorical)
-    return posterior.logits.log_softmax(-1)
+    return at_least_float32(posterior.logits).log_softmax(-1)
 
 
 class TauLeaping(Sampler):
@@ -70,11 +74,12 @@ class TauLeaping(Sampler):
         x_0)} \, du, \qquad P(x_s = j | x_t = j) = e^{-\sum_i \Lambda_i},
 
     and a token that jumps goes to i with probability :math:`\Lambda_i / \sum \Lambda`. For a mask that is the ancestral
-    step; for other priors a token may change its mind once a step. The last step, where rates are infinite, is a draw
-    from the posterior.
+    step; for other priors a token may change its mind once a step, and the law is right as steps grow, with an error of
+    order :math:`1 / N`, or :math:`\log N / N` if walked from 1 to 0: steps at the ends are long for rates that are
+    infinite there. The first one from t = 1 and the last one to t = 0 are ancestral.
 
     Source: "A Continuous Time Framework for Discrete Denoising Models" (Campbell et al., 2022), whose rates are those
-    at the start of the step.
+    at the start of the step; here they are integrated in closed form.
     """
 
     process = Discrete
@@ -86,7 +91,7 @@ class TauLeaping(Sampler):
         """No state."""
         process, posterior = denoiser.process, denoiser(x_t, t, condition)
         assert isinstance(process, Discrete)
-        if float(s) == 0:
+        if float(s) == 0 or float(t) == 1:
             return process.reverse(x_t, posterior, t, s, rng), state
         rates = process.jumps(x_t, posterior, t, s)
         total = rates.sum(-1, keepdim=True)
@@ -99,10 +104,10 @@ class TauLeaping(Sampler):
 class Unmasking(Sampler):
     r"""Hidden tokens come to light in an order of the model's choice, as many at each step as the clock says.
 
-    At time s, :math:`\lfloor s L' \rfloor` of the L' tokens that were hidden at the start remain so; which, the score
-    of the subclass decides, with Gumbel noise of size :math:`\text{temperature} \cdot t`. Tokens are drawn from the
-    posterior. This is not a walk of the process: the order depends on what is found, so that samples are more coherent
-    than the model's law at few steps, and less diverse. Refused by what needs that law, such as a likelihood.
+    At time s, :math:`\lfloor s L' \rfloor` of the L' tokens that were hidden at t = 1 remain so. The score of the
+    subclass decides which, with Gumbel noise of size :math:`\text{temperature} \cdot t`; tokens are drawn from the
+    posterior. A step in which the clock shows no token costs no evaluation; with as many steps as tokens they come one
+    at a time.
 
     Source: "MaskGIT: Masked Generative Image Transformer" (Chang, Zhang, Jiang, Liu, Freeman, 2022).
 
@@ -124,31 +129,41 @@ class Unmasking(Sampler):
         """How sure each token is, (B, ...): of log-probabilities (B, ..., V), and of the token drawn."""
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
-        """How many tokens of each item are hidden."""
+        """How many tokens of each item were hidden at t = 1."""
         refuse_unmasked(self, denoiser.process)
-        assert isinstance(x1, Tensor) and isinstance(denoiser.process, Discrete)
-        return (x1 == denoiser.process.vocabulary).flatten(1).sum(1)
+        assert isinstance(x1, Tensor)
+        assert isinstance(denoiser.process, Discrete)
+        return (x1 == denoiser.process.vocabulary).flatten(1).sum(1) / times[0].double()
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
     ) -> tuple[State, Any]:
-        """The state is the number hidden at the start."""
+        """The state is the number hidden at t = 1."""
         assert isinstance(denoiser.process, Discrete)
         hidden = x_t == denoiser.process.vocabulary
+        keep = (float(s) * state + 1e-4).floor()  # not one less for the rounding of the clock
+        shown = hidden.flatten(1).sum(1) - keep
+        if not bool((shown > 0).any()):
+            return x_t, state
         log_p = _logits(denoiser, x_t, t, condition)
         rng = rng.fold("unmask").at(t, s)
         token = sample_categorical(log_p.exp(), rng.fold("token"))
         gumbel = -(-rng.fold("order").uniform(hidden).log()).log()
         score = self.score(log_p, token).double() + self.temperature * float(t) * gumbel
-        order = score.masked_fill(~hidden, -torch.inf).flatten(1).argsort(1, descending=True)
-        rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
-        keep = (float(s) * state).floor()
-        shown = hidden & (rank.view_as(x_t) < expand(hidden.flatten(1).sum(1) - keep, x_t))
-        return torch.where(shown, token, x_t), state
+        order = score.masked_fill(~hidden, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
+        rank = order.argsort(1).view_as(x_t)
+        return torch.where(hidden & (rank < expand(shown, x_t)), token, x_t), state
 
 
 class Confidence(Unmasking):
-    r"""The tokens drawn with the largest probability first: score :math:`\log p(x_0^l | x_t)`."""
+    r"""The tokens drawn with the largest probability first: score :math:`\log p(x_0^l | x_t)`.
+
+    The law is not the model's, at any number of steps: whether a token is shown depends on what it turned out to be, so
+    that likely values are favoured, and samples are more coherent and less diverse. Use it for the best text or
+    picture rather than for a fair one, with few steps; a high temperature brings the law back.
+
+    Source: "MaskGIT: Masked Generative Image Transformer" (Chang, Zhang, Jiang, Liu, Freeman, 2022).
+    """
 
     def score(self, log_probabilities: Tensor, token: Tensor) -> Tensor:
         """See the class."""
@@ -157,6 +172,9 @@ class Confidence(Unmasking):
 
 class Entropy(Unmasking):
     r"""The tokens whose posterior is the narrowest first: score :math:`\sum p \log p`.
+
+    The order depends on what has been shown, but not on what is drawn, so that one token at a time has the model's own
+    law. Several at once lose what they say about each other, which is at most their entropies: the smallest first.
 
     Source: "Dream 7B: Diffusion Large Language Models" (Ye et al., 2025).
     """
@@ -174,7 +192,8 @@ class Remasking(Sampler):
 
     .. math:: \frac{\alpha_s - (1 - \sigma) \alpha_t}{1 - \alpha_t},
 
-    so that errors of early steps, when little was seen, can be mended.
+    so that errors of early steps, when little was seen, can be mended: those of the network, and of tokens that were
+    drawn at once. The law is right as steps grow, though with an exact network more slowly than without.
 
     Source: "Remasking Discrete Diffusion Models with Inference-Time Scaling" (Wang, Schiff, Sahoo, Kuleshov, 2025).
 
@@ -193,7 +212,8 @@ class Remasking(Sampler):
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """Tokens that were given at the start are never taken back."""
         refuse_unmasked(self, denoiser.process)
-        assert isinstance(x1, Tensor) and isinstance(denoiser.process, Discrete)
+        assert isinstance(x1, Tensor)
+        assert isinstance(denoiser.process, Discrete)
         return x1 != denoiser.process.vocabulary
 
     def step(
@@ -220,30 +240,39 @@ class Blocks(Sampler):
 
     Between autoregression (blocks of one token) and diffusion (one block). What stands behind a block is hidden
     while it is walked, and the model is told the share of the whole that is hidden. The grid is walked once per block,
-    so that n blocks cost n times the evaluations.
+    so that n blocks cost n times the evaluations. Blocks of one token have the model's own law with a single step each.
 
     Source: "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models" (Arriola et al.,
     2025), with a model that was trained without blocks.
 
     Args:
         size: tokens in a block.
-        inner: any sampler of masked processes.
+        inner: any sampler of masked processes that asks about all items at once.
     """
 
     process = Discrete
     stochastic = True
-    one_step = False
+    one_step = at_start = False
 
     def __init__(self, size: int, inner: Sampler | None = None) -> None:
         if size < 1:
             raise ValueError(f"a block has at least one token, got {size}")
         self.size, self.inner = size, Ancestral(1.0) if inner is None else inner
+        check_inner(self, self.inner)
+        check_foreseen(self.inner)
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """The inner sampler's."""
-        return self.inner.step(denoiser, x_t, t, s, condition, state, rng)
+    def steps(self, denoiser: Denoiser, evaluations: int) -> int:
+        """Of the grid, which is walked once per block.
+
+        Raises:
+            UserError: not one step per block can be taken with so few, or the length of an item is not known.
+        """
+        if denoiser.shape is None:
+            raise UserError("Blocks cannot count its evaluations: give the denoiser the shape of one item")
+        blocks = math.ceil(denoiser.shape[-1] / self.size)
+        if evaluations < blocks:
+            raise UserError(f"Blocks needs at least {blocks} evaluations, one per block, got {evaluations}")
+        return self.inner.steps(denoiser, evaluations // blocks)
 
     def walk(
         self,
@@ -258,21 +287,33 @@ class Blocks(Sampler):
         refuse_unmasked(self, denoiser.process)
         assert isinstance(x1, Tensor)
         x = x1
-        for start in range(0, x1.shape[-1], self.size):
-            block, rest = _of_block(denoiser, x, start, self.size), slice(start, start + self.size)
-            part = self.inner.walk(block, x[..., rest], times, condition, rng.fold("block", start), callback)
+        for number, start in enumerate(range(0, x1.shape[-1], self.size)):
+            before, block, behind = x.tensor_split([start, min(start + self.size, x1.shape[-1])], -1)
+            inside, fresh = _of_block(denoiser, before, behind), rng.fold("block", start)
+            told = callback and _of_whole(callback, number * (len(times) - 1), before, behind)
+            part = self.inner.walk(inside, block, times, condition, fresh, told)
             assert isinstance(part, Tensor)
-            x = torch.cat([x[..., :start], part, x[..., rest.stop :]], -1)
+            x = torch.cat([before, part, behind], -1)
         return x
 
 
-def _of_block(denoiser: Denoiser, whole: Tensor, start: int, size: int) -> Denoiser:
-    """The denoiser of one block, which sees the whole."""
-    end = min(start + size, whole.shape[-1])
+def _of_whole(callback: Callback, first: int, before: Tensor, behind: Tensor) -> Callback:
+    """A callback for the walk of what stands between, that tells of the whole."""
+
+    def told(number: int, t: Tensor, part: State) -> None:
+        assert isinstance(part, Tensor)
+        callback(first + number, t, torch.cat([before, part, behind], -1))
+
+    return told
+
+
+def _of_block(denoiser: Denoiser, before: Tensor, behind: Tensor) -> Denoiser:
+    """The denoiser of what stands between, which sees the whole."""
 
     def posterior(x_t: Tensor, t: Tensor, condition: Condition) -> Categorical:
-        x = torch.cat([whole[..., :start], x_t, whole[..., end:]], -1)
-        share = (as_time(t, x) * (end - start) + whole.shape[-1] - end) / whole.shape[-1]
-        return Categorical(_logits(denoiser, x, share, condition)[..., start:end, :])
+        x = torch.cat([before, x_t, behind], -1)
+        share = (as_time(t, x) * x_t.shape[-1] + behind.shape[-1]) / x.shape[-1]
+        inside = slice(before.shape[-1], before.shape[-1] + x_t.shape[-1])
+        return Categorical(_logits(denoiser, x, share, condition)[..., inside, :])
 
     return Denoiser.from_function(denoiser.process, posterior)

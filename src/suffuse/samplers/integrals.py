@@ -51,7 +51,7 @@ class Form(ABC):
 
     @abstractmethod
     def measure(self, ratio: Tensor) -> Tensor:
-        r"""m as a function of :math:`\sigma / \alpha`."""
+        r"""M as a function of :math:`\sigma / \alpha`."""
 
     @abstractmethod
     def ratio(self, measure: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Data(Form):
 
 
 class Noise(Form):
-    r"""The expected noise, :math:`q = E[\varepsilon | x_t] = (x_t - \alpha_t E[x_0 | x_t]) / \sigma_t`:
+    r"""The expected noise, :math:`q = E[\varepsilon | x_t] = (x_t - \alpha_t E[x_0 | x_t]) / \sigma_t`.
 
     .. math:: S = \alpha, \quad m = \sigma / \alpha.
     """
@@ -121,7 +121,7 @@ class Noise(Form):
 
 
 class Velocity(Form):
-    r"""The velocity of the straightened flow, :math:`q = E[\varepsilon - x_0 / c \, | x_t]`:
+    r"""The velocity of the straightened flow, :math:`q = E[\varepsilon - x_0 / c \, | x_t]`.
 
     .. math:: S = c \alpha + \sigma, \quad m = \tau = \frac{\sigma}{c \alpha + \sigma},
 

@@ -118,7 +118,8 @@ class LinearMultistep(Sampler):
         p, r = plan.quantity
         q = mean if p == 0 else torch.add(x_t * p, mean, alpha=r)
         if plan.correct is not None:
-            assert state.state is not None and state.mean is not None
+            assert state.state is not None
+            assert state.mean is not None
             x_t = plan.correct.take(state.state, state.mean, (q, *state.quantities[1:]))
             x_t = x_t if state.noise is None else x_t + state.noise
         x_s = plan.predict.take(x_t, mean, state.quantities)
@@ -150,20 +151,24 @@ class Adams(LinearMultistep):
     Args:
         order: 1 to 4, the number of velocities that are extrapolated.
         corrector: whether steps are corrected.
+        scale: c, in deviations of the data.
     """
 
     orders = (1, 2, 3, 4)
 
-    def __init__(self, order: int = 3, corrector: bool = True) -> None:
+    def __init__(self, order: int = 3, corrector: bool = True, scale: float = 1.0) -> None:
+        if not scale > 0:
+            raise ValueError(f"a scale must lie in (0, inf), got {scale}")
         super().__init__(order, corrector)
+        self.scale = scale
 
     def form(self, denoiser: Denoiser) -> Form:
         """See the class."""
-        return Velocity(denoiser.sigma_data)
+        return Velocity(self.scale * denoiser.sigma_data)
 
     def place(self, denoiser: Denoiser) -> Place:
         """See the class."""
-        return Straight(denoiser.sigma_data)
+        return Straight(self.scale * denoiser.sigma_data)
 
 
 class Multistep(LinearMultistep):
@@ -202,8 +207,9 @@ class MultistepSDE(Multistep):
 
     With a share :math:`\eta` of the noise (1 for the reverse SDE itself, 0 for the ODE),
 
-    .. math:: x_s = \frac{\sigma_s}{\sigma_t} \left(\frac{\rho_t}{\rho_s}\right)^{\eta^2} x_t + \sigma_s \rho_s^{-\eta^2}
-        \int E[x_0 | x_\rho] \, d\rho^{1 + \eta^2} + \sigma_s \sqrt{1 - (\rho_t / \rho_s)^{2 \eta^2}} \; \varepsilon.
+    .. math:: x_s = \frac{\sigma_s}{\sigma_t} \left(\frac{\rho_t}{\rho_s}\right)^{\eta^2} x_t +
+        \sigma_s \rho_s^{-\eta^2} \int E[x_0 | x_\rho] \, d\rho^{1 + \eta^2} +
+        \sigma_s \sqrt{1 - (\rho_t / \rho_s)^{2 \eta^2}} \; \varepsilon.
 
     Noise mends errors of earlier steps and of the network, where 20 steps or more can be afforded. Halving the steps
     refines the same path, so that a seed's sample changes little.

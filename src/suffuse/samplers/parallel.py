@@ -1,50 +1,49 @@
 """All steps at once: a walk as the fixed point of an iteration over its whole path."""
 
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
+from suffuse.posteriors import Posterior
 from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
-from suffuse.samplers.base import Callback, Sampler
-from suffuse.tree import Condition, State, map_leaves
+from suffuse.samplers.base import Callback, Sampler, check_foreseen, check_inner
+from suffuse.tree import Condition, State, of_items
 
 
 class Parallel(Sampler):
-    r"""Picard's iteration: the posterior means of all steps at once, then the walk through them, and again.
+    r"""Picard's iteration: the posteriors of all steps at once, then the walk through them, and again.
 
-    The walk of the inner sampler is the fixed point: given the means :math:`m_i` at its states, its steps give the
-    states. An iteration evaluates all states of the last path in one batch and walks with these means; after k
-    iterations the first k states are exact, so that it ends, in far fewer rounds than there are steps where the path
-    bends little. It trades work for time: use it where a batch of N items takes less time than N evaluations.
+    The walk of the inner sampler is the fixed point: given the posteriors :math:`q(x_0 | x_i)` at its states, its steps
+    give the states. An iteration evaluates all states of the last path in one batch, which counts as one evaluation,
+    and walks with these posteriors and always the same noise; after k iterations the first k states are exact, so that
+    N steps take at most N, and far fewer where the path bends little. It trades work for time: use it where a batch of
+    N items takes less time than N evaluations.
 
     Source: "Parallel Sampling of Diffusion Models" (Shih, Belkhale, Ermon, Sadigh, Anari, 2023), for any inner sampler
     and over the whole path.
 
     Args:
-        inner: any sampler of Gaussian processes with one evaluation a step.
+        inner: any sampler of Gaussian processes with one evaluation a step, at its start.
         tolerance: largest root mean square change anywhere on an item's path, relative to the deviation there, with
             which it is done; 0 for the inner walk itself.
     """
 
     process = Gaussian
-    one_step = False
+    one_step = at_start = False
 
     def __init__(self, inner: Sampler | None = None, tolerance: float = 1e-3) -> None:
         self.inner = Ancestral() if inner is None else inner
-        if self.inner.stages != 1:
-            raise ValueError(f"{type(self.inner).__name__} evaluates inside its steps; give a sampler that does not")
+        check_inner(self, self.inner)
+        check_foreseen(self.inner)
+        if not tolerance >= 0:
+            raise ValueError(f"a tolerance is at least 0, got {tolerance}")
         self.order, self.stochastic = self.inner.order, self.inner.stochastic
         self.tolerance = tolerance
-
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """The inner sampler's."""
-        return self.inner.step(denoiser, x_t, t, s, condition, state, rng)
 
     def walk(
         self,
@@ -62,11 +61,11 @@ class Parallel(Sampler):
         end, active = x1.clone(), torch.arange(len(x1), device=x1.device)
         path = x1.expand(steps, *x1.shape)
         for number in range(steps):
-            told = None if condition is None else _repeated({n: v[active] for n, v in condition.items()}, steps)
+            told = of_items(condition, active.repeat(steps))
             clock = times[:-1].repeat_interleave(len(active))
-            means = denoiser(path.flatten(0, 1), clock, told).mean.unflatten(0, (steps, -1))
+            posterior = denoiser(path.flatten(0, 1), clock, told)
             states: list[Any] = [x1[active]]
-            replay = _replay(denoiser, means)
+            replay = _replay(denoiser, posterior, len(active))
             self.inner.walk(replay, states[0], times, None, rng[active], lambda k, t, x, to=states: to.append(x))
             new = torch.stack(states[:-1])
             change = ((new - path).flatten(2).square().mean(2).sqrt() / size[:, None]).amax(0)
@@ -88,11 +87,12 @@ def _size(denoiser: Denoiser, times: Tensor) -> Tensor:
     return (alpha**2 * denoiser.sigma_data**2 + sigma**2).sqrt()
 
 
-def _replay(denoiser: Denoiser, means: Tensor) -> Denoiser:
-    """Answers the k-th question with the k-th mean."""
-    answers = iter(means)
-    return Denoiser.from_function(denoiser.process, lambda x_t, t, condition: next(answers), denoiser.sigma_data)
+def _replay(denoiser: Denoiser, posterior: Posterior[Any], n: int) -> Denoiser:
+    """Answers the k-th question with the k-th n items."""
+    starts = count(0, n)
 
+    def answer(x_t: Any, t: Any, condition: Condition) -> Posterior[Any]:
+        start = next(starts)
+        return posterior[start : start + n]
 
-def _repeated(condition: Condition, times: int) -> Condition:
-    return condition and map_leaves(lambda leaf: leaf.repeat(times, *(1,) * (leaf.ndim - 1)), condition)
+    return Denoiser.from_function(denoiser.process, answer, denoiser.sigma_data)

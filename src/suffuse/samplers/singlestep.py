@@ -43,12 +43,11 @@ class Euler(Sampler):
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """Factors of the state and of the posterior mean, for each step."""
+        assert isinstance(denoiser.process, Gaussian)
         schedule = denoiser.process.schedule
         at = scales(schedule, times[:-1])
-        ones = torch.ones_like(at.t)
-        (_, alpha_rate), (_, sigma_rate) = (
-            torch.func.jvp(each, (at.t,), (ones,)) for each in (schedule.alpha, schedule.sigma)
-        )
+        one = (torch.ones_like(at.t),)
+        alpha_rate, sigma_rate = (torch.func.jvp(each, (at.t,), one)[1] for each in (schedule.alpha, schedule.sigma))
         step = times[1:].double().cpu() - at.t
         keep = 1 + step * sigma_rate / at.sigma
         add = step * (alpha_rate - at.alpha * sigma_rate / at.sigma)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
-from suffuse.processes import Gaussian
+from suffuse.errors import UserError
+from suffuse.processes import Gaussian, Process
 from suffuse.rng import Streams
 from suffuse.samplers.ancestral import Ancestral
-from suffuse.samplers.base import Callback, Sampler
+from suffuse.samplers.base import Callback, Sampler, check_inner
 from suffuse.samplers.singlestep import Heun
 from suffuse.tree import Condition, State
 
@@ -35,39 +36,42 @@ class Churn(Sampler):
 
     process = Gaussian
     stochastic = True
+    at_start = False
 
     def __init__(
         self, inner: Sampler | None = None, amount: float = 10.0, low: float = 0.05, high: float = 50.0
     ) -> None:
         self.inner = Heun() if inner is None else inner
+        check_inner(self, self.inner)
         if not self.inner.one_step:
             raise ValueError(f"churn breaks the memory of {type(self.inner).__name__}; give a one-step sampler")
+        if not amount >= 0:
+            raise ValueError(f"the amount of churn must lie in [0, inf), got {amount}")
+        self.order, self.stages = self.inner.order, self.inner.stages
         self.amount, self.low, self.high = amount, low, high
 
-    def steps(self, denoiser: Denoiser, evaluations: int) -> int:
+    def last(self, process: Process[Any]) -> int:
         """The inner sampler's."""
-        return self.inner.steps(denoiser, evaluations)
+        return self.inner.last(process)
 
-    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
-        """The factor of noise for this number of steps, and the inner sampler's state."""
-        gamma = min(self.amount / (len(times) - 1), math.sqrt(2) - 1)
-        return gamma, self.inner.init(denoiser, x1, times)
+    def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> float:
+        """The factor of noise for this number of steps."""
+        return min(self.amount / (len(times) - 1), math.sqrt(2) - 1)
 
     def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """Up, then down."""
-        gamma, inner = state
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: float, rng: Streams
+    ) -> tuple[State, float]:
+        """Up, then down, by the inner sampler's plan of that one step."""
         process = denoiser.process
         assert isinstance(process, Gaussian)
         log_snr = process.schedule.log_snr(t)
-        if self.low <= float(torch.exp(-log_snr / 2)) <= self.high:
-            higher = process.schedule.inverse(log_snr - 2 * math.log1p(gamma)).clamp(max=1.0)
+        higher = process.schedule.inverse(log_snr - 2 * math.log1p(state)).clamp(max=1.0)
+        if self.low <= float(torch.exp(-log_snr / 2)) <= self.high and higher > t:
             rng = rng.fold("churn").at(t)  # for the step down too: the walk crosses the same times twice
             x_t = process.forward(x_t, t, higher, rng)
             t = higher
-        x_s, inner = self.inner.step(denoiser, x_t, t, s, condition, inner, rng)
-        return x_s, (gamma, inner)
+        plan = self.inner.init(denoiser, x_t, torch.stack([t, s]))
+        return self.inner.step(denoiser, x_t, t, s, condition, plan, rng)[0], state
 
 
 class Langevin(Sampler):
@@ -81,7 +85,7 @@ class Langevin(Sampler):
     one more evaluation a step.
 
     Source: "Score-Based Generative Modeling through Stochastic Differential Equations" (Song et al., 2021), with a
-    step that does not depend on the batch.
+    step that does not depend on the batch. The weak order is 1, whatever the predictor's.
 
     Args:
         inner: any one-step sampler of Gaussian processes; DDIM unless told otherwise.
@@ -93,15 +97,16 @@ class Langevin(Sampler):
 
     def __init__(self, inner: Sampler | None = None, amount: float = 0.2) -> None:
         self.inner = Ancestral() if inner is None else inner
+        check_inner(self, self.inner)
         if not self.inner.one_step:
             raise ValueError(f"a corrector breaks the memory of {type(self.inner).__name__}; give a one-step sampler")
         if not 0 < amount <= 1:
             raise ValueError(f"the corrector's amount must lie in (0, 1], got {amount}")
-        self.amount = amount
+        self.amount, self.stages = amount, self.inner.stages + 1
 
-    def steps(self, denoiser: Denoiser, evaluations: int) -> int:
-        """Each step's own evaluations and one more, but after the last."""
-        return self.inner.steps(denoiser, (evaluations + 1) // 2)
+    def last(self, process: Process[Any]) -> int:
+        """The inner sampler's: there is nothing to correct at t = 0."""
+        return self.inner.last(process)
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """The inner sampler's state."""
@@ -116,7 +121,8 @@ class Langevin(Sampler):
         """Down, then along."""
         x_s, state = self.inner.step(denoiser, x_t, t, s, condition, state, rng)
         process = denoiser.process
-        assert isinstance(process, Gaussian) and isinstance(x_s, Tensor)
+        assert isinstance(process, Gaussian)
+        assert isinstance(x_s, Tensor)
         alpha_s, sigma_s = process.coordinates(s, x_s)
         if float(s) == 0:
             return x_s, state
@@ -133,7 +139,7 @@ class Restart(Sampler):
     When the walk has come below ``low`` in :math:`\sigma / \alpha`, noise is added up to ``high``, and that part of
     the walk is taken once more, ``repeats`` times. Noise in one large dose forgets errors that an ODE sampler would
     carry to the end, and the ODE steps between keep their order. For models and samplers whose errors pile up;
-    the steps of the restarts are even in the log-SNR.
+    the steps of the restarts are even in the log-SNR. A walk too short to have a time between is not restarted.
 
     Source: "Restart Sampling for Improving Generative Processes" (Xu, Deng, Cheng, Tian, Liu, Jaakkola, 2023).
 
@@ -142,24 +148,39 @@ class Restart(Sampler):
         low: sigma/alpha from which to go up again.
         high: sigma/alpha to go up to.
         repeats: number of restarts.
-        again: steps of each.
+        share: steps of each, as a share of the walk's, rounded up.
     """
 
     process = Gaussian
     stochastic = True
-    one_step = False
+    one_step = at_start = False
 
     def __init__(
-        self, inner: Sampler | None = None, low: float = 0.1, high: float = 1.0, repeats: int = 2, again: int = 4
+        self, inner: Sampler | None = None, low: float = 0.1, high: float = 1.0, repeats: int = 2, share: float = 0.25
     ) -> None:
         self.inner = Heun() if inner is None else inner
+        check_inner(self, self.inner)
         if not 0 < low < high:
             raise ValueError(f"a restart goes up from low to high: 0 < {low} < {high} does not hold")
-        self.low, self.high, self.repeats, self.again = low, high, repeats, again
+        if repeats < 0 or not share > 0:
+            raise ValueError(f"repeats must lie in [0, inf) and share in (0, inf), got {repeats} and {share}")
+        self.order, self.stages = self.inner.order, self.inner.stages
+        self.low, self.high, self.repeats, self.share = low, high, repeats, share
+
+    def last(self, process: Process[Any]) -> int:
+        """The inner sampler's."""
+        return self.inner.last(process)
 
     def steps(self, denoiser: Denoiser, evaluations: int) -> int:
-        """What the restarts leave; at least two steps, before and after."""
-        return self.inner.steps(denoiser, evaluations - self.repeats * self.again * self.inner.stages)
+        """Those of the walk itself, such that the restarts can be paid too."""
+        last = self.last(denoiser.process)
+
+        def spent(steps: int) -> int:
+            return last + self.stages * (steps - 1 + self.repeats * math.ceil(self.share * steps))
+
+        if evaluations < spent(1):
+            raise UserError(f"Restart needs at least {spent(1)} evaluations, got {evaluations}")
+        return max(steps for steps in range(1, evaluations + 1) if spent(steps) <= evaluations)
 
     def walk(
         self,
@@ -182,18 +203,13 @@ class Restart(Sampler):
         bottom = times[place]
         top = process.schedule.inverse(torch.tensor(-2 * math.log(self.high), dtype=torch.float64)).to(times)
         levels = process.schedule.log_snr(torch.stack([top, bottom]))
-        share = torch.linspace(0, 1, self.again + 1, dtype=torch.float64, device=times.device)
-        part = process.schedule.inverse(torch.lerp(levels[0], levels[1], share))
+        again = math.ceil(self.share * (len(times) - 1))
+        part = process.schedule.inverse(torch.lerp(levels[0], levels[1], torch.linspace(0, 1, again + 1).to(levels)))
         part[0], part[-1] = top, bottom
         for number in range(self.repeats):
-            again = rng.fold("restart", number)
+            fresh = rng.fold("restart", number)
             assert isinstance(x, Tensor)
-            x = process.forward(x, bottom, top, again)
-            x = self.inner.walk(denoiser, x, part, condition, again, None)
-        return self.inner.walk(denoiser, x, times[place:], condition, rng, callback)
-
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Any, rng: Streams
-    ) -> tuple[State, Any]:
-        """The inner sampler's."""
-        return self.inner.step(denoiser, x_t, t, s, condition, state, rng)
+            x = process.forward(x, bottom, top, fresh)
+            x = self.inner.walk(denoiser, x, part, condition, fresh, None)
+        later = callback and (lambda number, t, x: callback(place + number, t, x))
+        return self.inner.walk(denoiser, x, times[place:], condition, rng, later)

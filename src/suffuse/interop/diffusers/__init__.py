@@ -13,6 +13,7 @@ __all__ = ["SuffusePipeline", "SuffuseUNet", "denoiser", "export", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("SuffusePipeline", "SuffuseUNet"):  # whose base classes take seconds to import
+    # Their base classes take seconds to import. By ModelMixin their loader knows how to read a part of this library.
+    if name in ("SuffusePipeline", "SuffuseUNet", "ModelMixin"):
         return getattr(import_module("suffuse.interop.diffusers.exported"), name)
     raise AttributeError(f"module 'suffuse.interop.diffusers' has no attribute {name!r}")

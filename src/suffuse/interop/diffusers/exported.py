@@ -1,13 +1,13 @@
 """Our models as parts of their pipelines."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
-from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -116,13 +116,13 @@ class SuffusePipeline(DiffusionPipeline):
         Raises:
             UserError: there is no such condition or class.
         """
-        unet, device = self.unet, self._execution_device
+        unet, device, progress_bar = self.unet, self._execution_device, cast(Any, self.progress_bar)
         told = unet.model.encode_condition(unet.model.columns(condition, batch_size), device)
         shape = (batch_size, *unet.model.codec.shape)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
         state = randn_tensor(shape, generator=generator, device=device, dtype=unet.dtype)
         state = state * self.scheduler.init_noise_sigma
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in progress_bar(self.scheduler.timesteps):
             answer = unet(self.scheduler.scale_model_input(state, t), t, told, guidance_scale).sample
             state = self.scheduler.step(answer, t, state).prev_sample
         images = unet.model.codec.decode(state)

@@ -17,13 +17,21 @@ from suffuse.model import PIPELINE
 OWN = "suffuse.interop.diffusers"
 """The library that an exported model says it is from."""
 
-_NETWORKS = {**dict.fromkeys(ADAPTERS, "diffusers"), "Transformer2DModel": "diffusers", "SuffuseUNet": OWN}
-_ENCODERS = dict.fromkeys(("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"), "transformers")
-_TOKENIZERS = dict.fromkeys(("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers")
-_PARTS = {
+_NETWORKS: dict[str, str] = {
+    **dict.fromkeys(ADAPTERS, "diffusers"),
+    "Transformer2DModel": "diffusers",
+    "SuffuseUNet": OWN,
+}
+_ENCODERS: dict[str, str] = dict.fromkeys(
+    ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"), "transformers"
+)
+_TOKENIZERS: dict[str, str] = dict.fromkeys(
+    ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers"
+)
+_PARTS: dict[str, dict[str, str]] = {
     "unet": _NETWORKS,
     "transformer": _NETWORKS,
-    "scheduler": dict.fromkeys((*TABLES, *FLOWS), "diffusers"),
+    "scheduler": {name: "diffusers" for name in (*TABLES, *FLOWS)},
     "vae": {"AutoencoderKL": "diffusers"},
     **{f"text_encoder{number}": _ENCODERS for number in ("", "_2", "_3")},
     **{f"tokenizer{number}": _TOKENIZERS for number in ("", "_2", "_3")},
@@ -66,7 +74,9 @@ def _part(folder: Path, name: str, value: list[Any]) -> Any:
     library, kind = value if len(value) == 2 else ("?", "?")
     wanted = _PARTS.get(name, {}).get(kind)
     if wanted is None or wanted != library:
-        raise UserError(f"{folder / PIPELINE} names a part {name} of the class {library}.{kind}, which is not known here")
+        raise UserError(
+            f"{folder / PIPELINE} names a part {name} of the class {library}.{kind}, which is not known here"
+        )
     if name not in _WITHOUT_WEIGHTS and not any((folder / name).glob("*.safetensors")):
         raise UserError(f"{folder / name} has no .safetensors weights; others are not read, since they may run code")
     return from_folder(getattr(library_of(library), _RENAMED.get(kind, kind)), folder / name, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ def load(
     and pickles are not read. Clipping and thresholding of a scheduler are not taken over.
 
     Args:
-        source: folder of a pipeline; or a pipeline, or a mapping of its parts by their names in a folder.
+        source: folder of a pipeline; or a pipeline, or a mapping of its parts by their names in a folder,
+            with ``force_zeros_for_empty_prompt`` as the folder's index has it.
         device: where to put it; by default a folder goes to a GPU where there is one, and parts stay where they are.
         size: side of the pictures in pixels; by default what the network was made for.
 
@@ -82,7 +83,7 @@ def _denoiser(adapter: Adapter, scheduler: Any, shape: tuple[int, ...] | None) -
 
 def _parts(source: Any) -> Mapping[str, Any]:
     """The parts of a pipeline, which are its attribute ``components``."""
-    return source if isinstance(source, Mapping) else {**source.components, **dict(source.config)}
+    return source if isinstance(source, Mapping) else {**source.config, **source.components}
 
 
 def _model(parts: Mapping[str, Any], name: str, size: int | None) -> Model:
@@ -113,8 +114,14 @@ def _codec(adapter: Adapter, vae: Any, size: int | None) -> Codec:
     height, width = _sides(own)
     pictures = (height * adapter.factor, width * adapter.factor)
     if vae is None:
-        return ImageCodec(pictures, adapter.channels)
-    return Latents(ImageCodec(pictures, vae.config.in_channels), vae, (height, width))
+        return ImageCodec(pictures, _colours(adapter.channels))
+    return Latents(ImageCodec(pictures, _colours(vae.config.in_channels)), vae, (height, width))
+
+
+def _colours(channels: int) -> Literal[1, 3, 4]:
+    if channels not in (1, 3, 4):
+        raise UserError(f"pictures have 1, 3 or 4 channels, and those of this model {channels}")
+    return channels
 
 
 def _conditions(adapter: Adapter, parts: Mapping[str, Any]) -> dict[str, ConditionCodec]:

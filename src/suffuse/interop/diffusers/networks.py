@@ -21,6 +21,11 @@ class Adapter(nn.Module, ABC):
         module: theirs.
         null: (1, ...) what the network is told where a condition is absent; None where it has to be there.
         factor: pixels of a picture per element of the state, along a side.
+
+    Attributes:
+        channels: of the state.
+        size: side of the state, or height and width, that the network was made for.
+        patch: side of what becomes one token.
     """
 
     null: Tensor | None
@@ -31,23 +36,12 @@ class Adapter(nn.Module, ABC):
 
     def __init__(self, module: Any, null: Tensor | None = None, factor: int = 1) -> None:
         super().__init__()
+        config = module.config
         self.module, self.factor = module, factor
+        self.channels: int = config.in_channels
+        self.size: int | tuple[int, int] | None = config.get("sample_size")
+        self.patch: int = config.get("patch_size", 1)
         self.register_buffer("null", null)
-
-    @property
-    def channels(self) -> int:
-        """Of the state."""
-        return self.module.config.in_channels
-
-    @property
-    def size(self) -> int | tuple[int, int] | None:
-        """Side of the state, or height and width, that the network was made for."""
-        return self.module.config.sample_size
-
-    @property
-    def patch(self) -> int:
-        """Side of what becomes one token."""
-        return self.module.config.patch_size
 
     @property
     def classes(self) -> int:
@@ -103,8 +97,6 @@ class PlainUNet(Adapter):
         if config.class_embed_type is not None or config.time_embedding_type != "positional":
             raise UserError("a UNet2DModel with embeddings other than of timesteps and classes by number is not known")
 
-    patch = 1
-
     @property
     def classes(self) -> int:
         """None at all, unless the network says so."""
@@ -145,7 +137,6 @@ class TextUNet(Adapter):
     """
 
     guidance = 7.5
-    patch = 1
 
     def call(self, x: Tensor, time: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """With the embedding of the prompt."""
@@ -159,7 +150,6 @@ class LargeTextUNet(Adapter):
     """
 
     guidance = 5.0
-    patch = 1
 
     def call(self, x: Tensor, time: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """With the embeddings of the prompt; the picture is said to be whole, and of the size that it has."""
@@ -196,13 +186,9 @@ class Flux(Adapter):
     A network that was distilled from a guided one is told the weight 3.5.
     """
 
-    patch = 2
-    size = 128
-
-    @property
-    def channels(self) -> int:
-        """Of the state, before it is laid out."""
-        return self.module.config.in_channels // 4
+    def __init__(self, module: Any, null: Tensor | None = None, factor: int = 1) -> None:
+        super().__init__(module, null, factor)
+        self.channels, self.size, self.patch = self.channels // 4, 128, 2  # before it is laid out
 
     def call(self, x: Tensor, time: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """With the embeddings of the prompt, and the places of the patches."""

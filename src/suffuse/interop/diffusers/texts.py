@@ -32,7 +32,7 @@ class Prompts(ConditionCodec):
     def __init__(self, read: Reader, length: int, vocabulary: int) -> None:
         self.read, self.length, self.vocabulary = read, length, vocabulary
 
-    def encode(self, values: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """The embeddings, (B, ...), and which items have a prompt.
 
         Raises:
