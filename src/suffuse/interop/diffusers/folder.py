@@ -5,9 +5,12 @@ configuration files and safetensors; code and pickles are never touched.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from suffuse.errors import UserError
 from suffuse.interop.diffusers.native import FLOWS, TABLES
@@ -41,6 +44,35 @@ _WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "tokenizer_2", "tokenizer_3")
 _IGNORED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker", "image_processor")
 """Parts that look at pictures before or after, and not at noise."""
 _RENAMED = {"Transformer2DModel": "DiTTransformer2DModel"}
+
+
+def named(modules: Sequence[Any]) -> dict[str, Any]:
+    """Modules by the name of the part that each is, the first of several encoders first.
+
+    Raises:
+        UserError: one is no part of a pipeline that is known.
+    """
+    parts: dict[str, Any] = {}
+    for module in modules:
+        kind = type(module).__name__
+        free = [name for name, kinds in _PARTS.items() if kind in kinds and name not in parts]
+        if not free:
+            raise UserError(f"a {kind} is not a part that is known here, or is one too many")
+        parts[free[0]] = module
+    return parts
+
+
+def check(parts: Mapping[str, Any]) -> None:
+    """Refuse a part that is not known here, since the others would not be what they are without it.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name, part in parts.items():
+        kind, kinds = type(part).__name__, _PARTS.get(name, {})
+        unknown = kind not in kinds if name in _PARTS else isinstance(part, nn.Module)
+        if unknown and part is not None and name not in _IGNORED:
+            raise UserError(f"the part {name} is a {kind}, which is not known here")
 
 
 def read(folder: Path) -> dict[str, Any]:
