@@ -139,7 +139,9 @@ def dit(folder: Path) -> Any:
     from diffusers import DiTPipeline, DiTTransformer2DModel
 
     torch.manual_seed(3)
-    network = DiTTransformer2DModel(2, 8, 4, 8, num_layers=2, sample_size=8, norm_num_groups=8, num_embeds_ada_norm=5)
+    network = DiTTransformer2DModel(
+        2, 8, 4, 8, num_layers=2, sample_size=8, norm_num_groups=8, num_embeds_ada_norm=1000
+    )
     for parameter in network.parameters():  # some begin at zero, and would hide the class
         torch.nn.init.normal_(parameter, std=0.2)
     return _saved(DiTPipeline(network, vae(), ddim()), folder)

@@ -103,7 +103,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _part(folder: Path, name: str, value: list[Any]) -> Any:
     """One part, if it is on the list."""
-    library, kind = value if len(value) == 2 else ("?", "?")
+    library, kind = map(str, value) if len(value) == 2 else ("?", "?")
     wanted = _PARTS.get(name, {}).get(kind)
     if wanted is None or wanted != library:
         raise UserError(
