@@ -8,6 +8,7 @@ import suffuse as sf
 from suffuse import grids
 from suffuse.exact import GaussianMixture
 from suffuse.samplers import Adams, Counted, Sampler, Tuned, default
+from suffuse.samplers.default import unit
 from suffuse.samplers.tuned import Tuned as Table
 from suffuse.tuning import fit
 from tests.laws.cases import F64, PLANE, SCHEDULE_CASES
@@ -85,9 +86,7 @@ def test_a_table_is_what_it_was_made_of():
     assert isinstance(sampler, Tuned)
     again = Table.from_config(sampler.config())
     assert torch.equal(*(torch.as_tensor(sf.sample(denoiser, each, x1, times)) for each in (sampler, again)))
-    solvers = [
-        sf.sample(denoiser, Adams(terms, c), x1, times) for terms, c in ((2, False), (2, True), (3, True), (4, True))
-    ]
+    solvers = [sf.sample(denoiser, Adams(order, scale=unit(denoiser)), x1, times) for order in (2, 3, 4)]
     table = torch.as_tensor(sf.sample(denoiser, sampler, x1, times))
     assert min(float((torch.as_tensor(end) - table).abs().max()) for end in solvers) < 1e-9
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: real folders, real processes, one line for a mistake and never a traceback."""
 
+import csv
 import json
 import os
 import re
@@ -86,6 +87,63 @@ def test_info_of_a_run_and_of_a_source(trained, pictures, capsys):
     assert "24" in capsys.readouterr().out
 
 
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_score_writes_a_row_for_every_picture(trained, pictures, tmp_path):
+    """In the source's order and by its names; each is told what the source says of it."""
+    done = suffuse("score", trained, pictures, "--evaluations", "8", "--seed", "5", "--out", tmp_path / "a" / "s.csv")
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "a" / "s.csv")
+    assert list(found[0]) == ["name", "bound_nats", "standard_error", "bits_per_dimension"]
+    names = [row["name"] for row in found]
+    assert sorted(names) == sorted(f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(12))
+    items, labels = [opened(pictures / name) for name in names], [name[:3] for name in names]
+    scores = sf.load(trained).score(items, condition=labels, evaluations=8, seed=5)
+    for row, score in zip(found, scores, strict=True):
+        assert float(row["bound_nats"]) == pytest.approx(score.nats, abs=1e-3)
+        assert float(row["standard_error"]) == pytest.approx(score.standard_error, abs=1e-3)
+        assert float(row["bits_per_dimension"]) == pytest.approx(score.bits_per_dimension, abs=1e-3)
+    mean = sum(score.nats for score in scores) / 24
+    assert f"mean bound {mean:.2f} +-" in done.stdout
+    assert "over 24 items" in done.stdout
+    assert done.stdout.strip().endswith(str(tmp_path / "a" / "s.csv"))
+
+
+def test_score_by_the_flow_of_pictures_of_one_class(trained, pictures, capsys):
+    """By default into the run folder; what all are said to be goes before what the source says."""
+    assert (
+        run(["score", str(trained), str(pictures), "--method", "ode", "--evaluations", "4", "--condition", "cat"]) == 0
+    )
+    assert "mean log-likelihood" in capsys.readouterr().out
+    found = rows(trained / "scores.csv")
+    items = [opened(pictures / row["name"]) for row in found]
+    scores = sf.load(trained).score(items, condition="cat", method="ode", evaluations=4)
+    for row, score in zip(found, scores, strict=True):
+        assert float(row["log_likelihood_nats"]) == pytest.approx(score.nats, abs=0.1)
+
+
+def test_score_leaves_out_what_cannot_be_read_and_tells_what_it_can(trained, pictures, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    shutil.copytree(pictures / "cat", folder / "cat")
+    shutil.copytree(pictures / "dog", folder / "cow")
+    (folder / "cat" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:60])
+    table = tmp_path / "s.csv"
+    assert run(["score", str(trained), str(folder), "--evaluations", "4", "--out", str(table)]) == 0
+    said = capsys.readouterr().out
+    assert "23 of 24 used" in said
+    assert "cat/0.png" in said
+    assert "label: 12 have values the model does not know (cow), and are scored without" in said
+    found = rows(table)
+    assert "cat/0.png" not in [row["name"] for row in found]
+    told = ["cat" if row["name"].startswith("cat") else None for row in found]
+    items = [opened(folder / row["name"]) for row in found]
+    for row, score in zip(found, sf.load(trained).score(items, condition=told, evaluations=4), strict=True):
+        assert float(row["bound_nats"]) == pytest.approx(score.nats, abs=1e-3)
+
+
 def test_the_same_command_again_says_that_it_is_done(trained, pictures):
     before = model_bytes(trained)
     done = suffuse("train", pictures, "--out", trained, "--condition", "label", *TINY)
@@ -107,6 +165,12 @@ MISTAKES = {
     "unknown verb": (["trian", "{pictures}"], "did you mean 'train'"),
     "no model there": (["generate", "{empty}"], "no trained model"),
     "no such run": (["generate", "{empty}/nothing"], "no folder"),
+    "nothing to score": (["score", "{trained}", "{pictures}s"], "did you mean|no such|there is no"),
+    "nothing to score with": (["score", "{empty}", "{pictures}"], "no trained model"),
+    "no such method": (["score", "{trained}", "{pictures}", "--method", "odd"], "--method"),
+    "odd evaluations": (["score", "{trained}", "{pictures}", "--evaluations", "7"], "even number of evaluations"),
+    "scores into a folder": (["score", "{trained}", "{pictures}", "--out", "{empty}"], "is a folder"),
+    "scores of an unknown class": (["score", "{trained}", "{pictures}", "--condition", "dgo"], "did you mean 'dog'"),
     "another training": (["train", "{pictures}", "--out", "{trained}", *TINY, "--width", "16"], "width"),
     "budget twice": (["train", "{pictures}", "--steps", "3", "--minutes", "1"], "steps|minutes"),
 }

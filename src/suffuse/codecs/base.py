@@ -24,13 +24,16 @@ class Codec(ABC):
 
     kind: ClassVar[str]
     """The name of this class in a saved model."""
-    quantum: ClassVar[float | None] = None
-    """How far neighbouring values of an element are apart, where they stand apart."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of one encoded item, without the batch axis."""
+
+    @property
+    def quantum(self) -> float | None:
+        """Distance between neighbouring values of a state whose raw items have no values between; or None."""
+        return None
 
     @abstractmethod
     def pack(self, raw: Sequence[Any]) -> State:
@@ -71,6 +74,10 @@ class ConditionCodec(ABC):
     @abstractmethod
     def decode(self, values: Tensor) -> list[str]:
         """Return encoded values as text for display."""
+
+    def knows(self, value: Any) -> bool:
+        """Whether it is one of the values that can be encoded: any text, where the subclass says nothing else."""
+        return isinstance(value, str)
 
     def examples(self, n: int) -> list[Any]:
         """Return n values to try a model with; absent ones where no values are kept."""

@@ -69,6 +69,10 @@ class ClassCodec(ConditionCodec):
         """Return the names at these places."""
         return [self.names[place] for place in values.tolist()]
 
+    def knows(self, value: Any) -> bool:
+        """Whether it is the name of a class."""
+        return value is not None and _text(value) in self._ids
+
     def examples(self, n: int) -> list[str]:
         """Return every class in turn."""
         return [self.names[i % len(self.names)] for i in range(n)]

@@ -62,7 +62,6 @@ class ImageCodec(Codec):
     """
 
     kind: ClassVar[str] = "image"
-    quantum: ClassVar[float | None] = 2 / 255  # of premultiplied colours somewhat less
 
     def __init__(self, size: int | tuple[int, int], channels: Literal[1, 3, 4] = 3) -> None:
         self.height, self.width = (size, size) if isinstance(size, int) else size
@@ -76,6 +75,11 @@ class ImageCodec(Codec):
     def shape(self) -> tuple[int, ...]:
         """(channels, height, width)."""
         return (self.channels, self.height, self.width)
+
+    @property
+    def quantum(self) -> float:
+        """2 / 255; the premultiplied colour of what is half transparent has its values closer together."""
+        return 2 / 255
 
     def pack(self, raw: Sequence[Any]) -> Tensor:
         """Return pictures upright, resized and cropped: uint8, (B, C, H, W), colour not yet premultiplied."""

@@ -1,11 +1,13 @@
 """Positions to batches, and sample indices to positions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from suffuse.data.base import Source
@@ -114,15 +116,57 @@ class Batches:
         return item
 
     def _pack(self, place: int) -> State:
-        record = self._source[int(self._keep[place])]
-        try:
-            image = record.image
-            with decoding(image):
-                return self._codec.pack([image])
-        except Exception as error:  # a decoder that is fed garbage may raise anything
-            raise UserError(
-                f"{record.name} of {self._source.name} cannot be read: {refusal(error)}; scan the source again"
-            ) from error
+        with reading(self._source, int(self._keep[place])) as image:
+            return self._codec.pack([image])
+
+
+class Pictures:
+    """Some of the pictures of a source, by position; each is read when it is asked for, and not kept.
+
+    Args:
+        source: the records.
+        keep: their positions in the source, as `scan` reports them.
+
+    Example:
+        >>> import numpy as np
+        >>> from suffuse.data.sources import ArraySource
+        >>> Pictures(ArraySource(np.arange(12, dtype=np.uint8).reshape(3, 2, 2)), [0, 2])[1].getpixel((0, 0))
+        8
+    """
+
+    def __init__(self, source: Source, keep: Sequence[int]) -> None:
+        self._source, self._keep = source, keep
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    def __getitem__(self, place: int) -> Image.Image:
+        with reading(self._source, self._keep[place]) as image:
+            image.load()
+            return image
+
+    @property
+    def names(self) -> list[str]:
+        """What the source calls them."""
+        return [self._source[position].name for position in self._keep]
+
+
+@contextmanager
+def reading(source: Source, position: int) -> Generator[Image.Image]:
+    """Hold while the picture of a record is decoded and used.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    record = source[position]
+    try:
+        image = record.image
+        with decoding(image):
+            yield image
+    except Exception as error:  # a decoder that is fed garbage may raise anything
+        raise UserError(
+            f"{record.name} of {source.name} cannot be read: {refusal(error)}; scan the source again"
+        ) from error
 
 
 def mirror(images: Tensor, which: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Gaussian(Process[Tensor]):
         Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).
         """
         del x_t
-        self.refuse_coupled("the likelihood bound", "use log_likelihood")
+        self.refuse_coupled("the likelihood bound", "use that of its flow: log_likelihood, or --method ode")
         weight = expand(self.schedule.snr_rate(as_time(t, x0)).abs() / 2, x0).to(x0.dtype)
         return weight * (x0 - posterior.mean) ** 2
 

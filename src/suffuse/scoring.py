@@ -1,0 +1,115 @@
+"""Every item of a source, scored by a model: a table with a row for each."""
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from suffuse.data.base import Source
+from suffuse.data.loader import Pictures
+from suffuse.data.report import scan
+from suffuse.data.sources import open_source
+from suffuse.errors import UserError
+from suffuse.likelihood import Score
+from suffuse.model import Model
+from suffuse.progress import Progress
+from suffuse.training.checkpoint import replace
+
+NAMES = {"elbo": "bound", "ode": "log_likelihood"}
+"""What each method gives."""
+
+
+def score_source(
+    model: Model,
+    source: str | Path | Source,
+    table: Path,
+    condition: Any = None,
+    method: str = "elbo",
+    evaluations: int = 64,
+    seed: int = 0,
+) -> list[Score]:
+    """Score every picture of a source that can be read, and write one row for each.
+
+    Args:
+        model: that scores.
+        source: a folder of pictures, a parquet file, the name of a set on the hub, or an opened source.
+        table: the CSV file to write: name, nats, standard error, bits per dimension.
+        condition: what every item is said to be; by default what the source says of it, where the model can be told.
+        method: as for ``Model.score``.
+        evaluations: of the network for each item.
+        seed: of the random numbers.
+
+    Raises:
+        UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
+    """
+    opened = source if isinstance(source, Source) else open_source(source)
+    _prepare(table)
+    with Progress("scanning", len(opened)) as progress:
+        report = scan(opened, progress=progress.to)
+    print(report.summary())
+    pictures = Pictures(opened, report.keep)
+    told = _told(model, opened, report.keep) if condition is None else condition
+    with Progress("scoring", 0) as progress:
+        scores = model.score(
+            pictures, condition=told, method=method, evaluations=evaluations, seed=seed, progress=progress.to
+        )
+    header = ["name", f"{NAMES[method]}_nats", "standard_error", "bits_per_dimension"]
+    rows = [
+        [name, *(round(number, 4) for number in vars(each).values())]
+        for name, each in zip(pictures.names, scores, strict=True)
+    ]
+    _write(table, [header, *rows])
+    return scores
+
+
+def summary(scores: Sequence[Score], method: str) -> str:
+    """The means over the items, with their standard errors."""
+    nats, bits = [each.nats for each in scores], [each.bits_per_dimension for each in scores]
+    per_nat = bits[0] / nats[0]
+    alone = scores[0].standard_error  # of a single item all that is known
+    error = stdev(nats) / math.sqrt(len(nats)) if len(nats) > 1 else alone
+    return (
+        f"mean {NAMES[method].replace('_', '-')} {fmean(nats):.2f} +- {error:.2f} nats, "
+        f"{fmean(bits):.3f} +- {abs(error * per_nat):.3f} bits per dimension, over {len(scores)} items"
+    )
+
+
+def _told(model: Model, source: Source, keep: Sequence[int]) -> Mapping[str, list[Any]]:
+    """What the source says of each item, where the model can be told; of other values nothing is told."""
+    columns: dict[str, list[Any]] = {}
+    for name, codec in model.conditions.items():
+        if name in source.fields:
+            column = source.column(name)
+            values = [column[position] for position in keep]
+            unknown = [value for value in values if value is not None and not codec.knows(value)]
+            if unknown:
+                some = ", ".join(map(str, dict.fromkeys(unknown[:3])))
+                print(f"  {name}: {len(unknown)} have values the model does not know ({some}), and are scored without")
+            columns[name] = [value if codec.knows(value) else None for value in values]
+    return columns
+
+
+def _prepare(table: Path) -> None:
+    """Find out before the work whether the table can be written."""
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {table}: {error.strerror or error}") from error
+    if table.is_dir():
+        raise UserError(f"{table} is a folder; give the name of a file to write, such as {table / 'scores.csv'}")
+    if not os.access(table.parent, os.W_OK):
+        raise UserError(f"cannot write {table}: no permission to write into its folder; choose another")
+
+
+def _write(table: Path, rows: Sequence[Sequence[Any]]) -> None:
+    def write(aside: Path) -> None:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    try:
+        replace(table, write)
+    except OSError as error:
+        raise UserError(f"cannot write {table}: {error.strerror or error}") from error
