@@ -221,7 +221,7 @@ class Model:
 
         Args:
             evaluations: at least 2.
-            guidance: weight of the condition that it is for; by default the recipe's.
+            guidance: weight of the condition that it is for; by default the model's.
             seed: of the noise that is walked from.
             progress: called with (rounds done, rounds at most).
 

@@ -55,12 +55,14 @@ def made_by(image: Image.Image) -> dict[str, Any]:
     return json.loads(image.info.get(METADATA, "{}"))
 
 
-def save_samples(images: Sequence[Image.Image], folder: Path) -> Path:
+def save_samples(images: Sequence[Any], folder: Path) -> Path:
     """Write one PNG per sample, named by its seed, and a sheet of them all; gives the path of the sheet.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the samples are no pictures, or the folder cannot be written to.
     """
+    if not all(isinstance(image, Image.Image) for image in images):
+        raise UserError("the samples of this model are no pictures, as of latents without their autoencoder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for image in images:

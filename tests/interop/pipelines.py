@@ -71,6 +71,22 @@ def clip(folder: Path, projected: bool = False) -> tuple[Any, Any]:
     return tokenizer, (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
 
 
+def t5(folder: Path) -> tuple[Any, Any]:
+    """Another tokenizer of single letters, and the encoder of the other kind."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    words += [(chr(k), -3.0) for k in range(ord("a"), ord("z") + 1)]
+    reader = Tokenizer(models.Unigram(words, unk_id=2))
+    reader.pre_tokenizer = pre_tokenizers.Metaspace()
+    reader.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    folder.mkdir(parents=True, exist_ok=True)
+    reader.save(str(folder / "tokenizer.json"))
+    config = T5Config(vocab_size=len(words), d_model=40, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    return T5TokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), extra_ids=0), T5EncoderModel(config).eval()
+
+
 def ddpm(folder: Path, prediction: str = "epsilon", classes: int | None = None) -> Any:
     from diffusers import DDIMPipeline
 
@@ -123,13 +139,15 @@ def dit(folder: Path) -> Any:
     from diffusers import DiTPipeline, DiTTransformer2DModel
 
     torch.manual_seed(3)
-    network = DiTTransformer2DModel(2, 8, 4, 8, num_layers=2, sample_size=8, norm_num_groups=8, num_embeds_ada_norm=5)
+    network = DiTTransformer2DModel(
+        2, 8, 4, 8, num_layers=2, sample_size=8, norm_num_groups=8, num_embeds_ada_norm=1000
+    )
     for parameter in network.parameters():  # some begin at zero, and would hide the class
         torch.nn.init.normal_(parameter, std=0.2)
     return _saved(DiTPipeline(network, vae(), ddim()), folder)
 
 
-def sd3(folder: Path) -> Any:
+def sd3(folder: Path, long: bool = True) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 
     torch.manual_seed(4)
@@ -148,11 +166,48 @@ def sd3(folder: Path) -> Any:
     )
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     autoencoder = vae(shift_factor=0.1, scaling_factor=1.5)
-    parts = [network, scheduler, autoencoder, encoder, tokenizer, wide, second, None, None]
+    third, longest = t5(folder.with_name("t5")) if long else (None, None)
+    parts = [network, scheduler, autoencoder, encoder, tokenizer, wide, second, longest, third]
     return _saved(StableDiffusion3Pipeline(*parts), folder)
 
 
-PIPELINES = {"ddpm": ddpm, "stable": stable, "large": large, "dit": dit, "sd3": sd3}
+def short_sd3(folder: Path) -> Any:
+    """Without its third encoder, as it is often kept."""
+    return sd3(folder, long=False)
+
+
+def flux(folder: Path) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    torch.manual_seed(5)
+    (tokenizer, encoder), (second, long) = clip(folder.with_name("clip")), t5(folder.with_name("t5"))
+    network = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=40,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_image_seq_len=4, max_image_seq_len=64, base_shift=0.5, max_shift=1.15
+    )
+    autoencoder = vae(shift_factor=0.1, scaling_factor=0.4)
+    return _saved(FluxPipeline(scheduler, autoencoder, encoder, tokenizer, long, second, network), folder)
+
+
+PIPELINES = {
+    "ddpm": ddpm,
+    "stable": stable,
+    "large": large,
+    "dit": dit,
+    "sd3": sd3,
+    "short sd3": short_sd3,
+    "flux": flux,
+}
 
 
 def _saved(pipeline: Any, folder: Path) -> Any:

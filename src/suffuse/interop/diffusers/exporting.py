@@ -69,3 +69,5 @@ def _write(pipeline: Any, model: Model, folder: Path) -> None:
     pipeline.save_pretrained(folder)
     (folder / "pipeline.py").write_text(_CODE, encoding="utf-8")
     (folder / "README.md").write_text(model.card(), encoding="utf-8")
+    if model.solvers.found:
+        model.solvers.save(folder)

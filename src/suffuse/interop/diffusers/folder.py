@@ -5,9 +5,12 @@ configuration files and safetensors; code and pickles are never touched.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from suffuse.errors import UserError
 from suffuse.interop.diffusers.native import FLOWS, TABLES
@@ -43,6 +46,35 @@ _IGNORED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker
 _RENAMED = {"Transformer2DModel": "DiTTransformer2DModel"}
 
 
+def named(modules: Sequence[Any]) -> dict[str, Any]:
+    """Modules by the name of the part that each is, the first of several encoders first.
+
+    Raises:
+        UserError: one is no part of a pipeline that is known.
+    """
+    parts: dict[str, Any] = {}
+    for module in modules:
+        kind = type(module).__name__
+        free = [name for name, kinds in _PARTS.items() if kind in kinds and name not in parts]
+        if not free:
+            raise UserError(f"a {kind} is not a part that is known here, or is one too many")
+        parts[free[0]] = module
+    return parts
+
+
+def check(parts: Mapping[str, Any]) -> None:
+    """Refuse a part that is not known here, since the others would not be what they are without it.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name, part in parts.items():
+        kind, kinds = type(part).__name__, _PARTS.get(name, {})
+        unknown = kind not in kinds if name in _PARTS else isinstance(part, nn.Module)
+        if unknown and part is not None and name not in _IGNORED:
+            raise UserError(f"the part {name} is a {kind}, which is not known here")
+
+
 def read(folder: Path) -> dict[str, Any]:
     """The parts of a pipeline in a folder, by name, and what else its index says.
 
@@ -71,7 +103,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _part(folder: Path, name: str, value: list[Any]) -> Any:
     """One part, if it is on the list."""
-    library, kind = value if len(value) == 2 else ("?", "?")
+    library, kind = map(str, value) if len(value) == 2 else ("?", "?")
     wanted = _PARTS.get(name, {}).get(kind)
     if wanted is None or wanted != library:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Pictures by way of an autoencoder trained elsewhere."""
+"""Pictures by way of an autoencoder trained elsewhere, and latents where there is none."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, cast
@@ -59,3 +59,42 @@ class Latents(Codec):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Refused, as `config` is."""
         raise UserError("the autoencoder of a model trained elsewhere is read from its own folder")
+
+
+class Undecoded(Codec):
+    """Latents as they are, for a network that came without its autoencoder: float32 tensors in and out.
+
+    Args:
+        shape: (channels, height, width).
+    """
+
+    kind: ClassVar[str] = "diffusers-undecoded"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return self._shape
+
+    def pack(self, raw: Sequence[Any]) -> Tensor:
+        """Return them stacked."""
+        return torch.stack(list(raw)).float()
+
+    def unpack(self, packed: State) -> State:
+        """Return them."""
+        return packed
+
+    def decode(self, state: State) -> list[Any]:
+        """Return a tensor each."""
+        return list(cast(Tensor, state).float().cpu())
+
+    def config(self) -> dict[str, JSON]:
+        """Return the shape."""
+        return {"shape": list(self.shape)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+        return cls(tuple(config["shape"]))

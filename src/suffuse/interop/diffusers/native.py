@@ -89,8 +89,8 @@ def native(scheduler: Any, sigma_data: float, tokens: int) -> Native:
 
     Args:
         scheduler: one of theirs.
-        sigma_data: deviation of the data. Of a flow it is the scheduler's shift, which is the same by another name:
-            a grid that is straight in units of this deviation is their shifted grid.
+        sigma_data: deviation of the data. Of a flow it is the scheduler's shift, since that is what a deviation is to
+            our samplers: a grid that is straight in units of c is theirs, shifted by c.
         tokens: of one item, by which some schedulers choose their shift.
 
     Raises:

@@ -14,6 +14,8 @@ from suffuse.interop.diffusers.networks import SD3, Adapter, Flux, LargeTextUNet
 
 Reader = Callable[[list[str]], Tensor]
 """Texts to (B, ...) embeddings."""
+ENCODERS = ("tokenizer", "text_encoder")
+"""The parts that read a prompt, one or several of each."""
 _LONG = {SD3: 256, Flux: 512}
 """Tokens of the long reading of a prompt, where there is one."""
 
@@ -112,7 +114,7 @@ def prompts(adapter: type[Adapter], parts: Mapping[str, Any], width: int) -> Pro
 
 
 def _tower(parts: Mapping[str, Any], number: str, length: int | None = None) -> Tower:
-    tokenizer, encoder = (parts.get(name + number) for name in ("tokenizer", "text_encoder"))
+    tokenizer, encoder = (parts.get(name + number) for name in ENCODERS)
     if tokenizer is None or encoder is None:
         raise UserError(f"this model reads prompts, and its tokenizer{number} or text_encoder{number} is missing")
     return Tower(tokenizer, encoder.eval(), length or tokenizer.model_max_length)
