@@ -200,15 +200,55 @@ class Step(NamedTuple):
         return x_s
 
 
-def coefficients(form: Form, start: Scales, end: Scales, weights: Tensor) -> list[Step]:
+class Steps(NamedTuple):
+    """The factors of N steps, as tensors: (N,), (N,) and (N, others)."""
+
+    state: Tensor
+    mean: Tensor
+    others: Tensor
+
+    def rows(self) -> list[Step]:
+        """Each of them, as numbers."""
+        rows = zip(self.state.tolist(), self.mean.tolist(), self.others.tolist(), strict=True)
+        return [Step(state, mean, tuple(others)) for state, mean, others in rows]
+
+
+def coefficients(form: Form, start: Scales, end: Scales, weights: Tensor) -> Steps:
     """N steps with these weights (N, nodes - 1) of the quantities at the other nodes."""
     keep, add = (form if isinstance(form, Data) else Data()).kept(start, end)
-    # Where the form is singular nothing is known but the start, and its weights are zero.
-    others = form.kept(start, end)[1].nan_to_num(0.0, 0.0, 0.0)[:, None] * weights
+    others = _gain(form, start, end) * weights
     p, r = form.quantity(start)
     total = others.sum(1)
-    rows = zip((keep - total * p).tolist(), (add - total * r).tolist(), others.tolist(), strict=True)
-    return [Step(a, b, tuple(c)) for a, b, c in rows]
+    return Steps(keep - total * p, add - total * r, others)
+
+
+def fused(form: Form, start: Scales, end: Scales, predict: Tensor, correct: Tensor) -> Steps:
+    r"""N steps in a row, each of which begins with the correction of the step before it.
+
+    The state is corrected by what the new weights change, :math:`b \sum_i (l_i' - l_i) (q_i - q_0)`, which is as
+    linear in the quantities as the prediction that follows: both are one step.
+
+    Args:
+        form: of the ODE.
+        start: of the steps, (N,) each.
+        end: of the steps, likewise.
+        predict: weights (N, nodes - 1) of the nodes before the start.
+        correct: weights (N, nodes) of the end and of the nodes before the start.
+    """
+    change = correct - torch.nn.functional.pad(predict, (1, 0))
+    change = torch.cat([change[:, :1], -change.sum(1, keepdim=True), change[:, 1:]], 1)
+    steps = coefficients(form, start, end, predict)
+    # What was the end of a step is the start of the next one; the first one corrects nothing.
+    change = steps.state[:, None] * (_gain(form, start, end) * change).roll(1, 0)
+    change[0] = 0
+    p, r = form.quantity(start)
+    others = torch.nn.functional.pad(steps.others, (0, 1)) + change[:, 1:]
+    return Steps(steps.state + change[:, 0] * p, steps.mean + change[:, 0] * r, others)
+
+
+def _gain(form: Form, start: Scales, end: Scales) -> Tensor:
+    """Factor (N, 1) of the quantity; where the form is singular nothing is known but the start, and it is zero."""
+    return form.kept(start, end)[1].nan_to_num(0.0, 0.0, 0.0)[:, None]
 
 
 def earlier(at: Scales, steps: int) -> Scales:
@@ -236,10 +276,7 @@ def integrals(form: Form, place: Place, start: Scales, end: Scales, nodes: Seque
     places = places.nan_to_num(0.0, 0.0, 0.0)
     points, weights = _quadrature(*(form.measure(at.sigma / at.alpha) for at in (start, end)))
     along = place.of(form.ratio(points))
-    columns = [
-        (_lagrange(along, places, usable, i) * weights).sum(1).where(usable[:, i], 0.0) for i in range(1, len(nodes))
-    ]
-    return torch.stack(columns, 1) if columns else places.new_zeros(len(places), 0)
+    return (weights[:, None] @ _lagrange(along, places, usable))[:, 0, 1:].where(usable[:, 1:], 0.0)
 
 
 def _quadrature(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,11 +296,9 @@ def _quadrature(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
     return points, torch.where(bounded, spread, weight)
 
 
-def _lagrange(along: Tensor, places: Tensor, usable: Tensor, i: int) -> Tensor:
-    """The polynomial that is one at node i and zero at the other usable ones, at (N, Q) points."""
-    value = torch.ones_like(along)
-    for j in range(places.shape[1]):
-        if j != i:
-            factor = (along - places[:, j : j + 1]) / (places[:, i] - places[:, j])[:, None]
-            value = torch.where(usable[:, j : j + 1], value * factor, value)
-    return value
+def _lagrange(along: Tensor, places: Tensor, usable: Tensor) -> Tensor:
+    """The polynomials (N, Q, nodes) that are one at a node and zero at the other usable ones, at (N, Q) points."""
+    one = torch.eye(places.shape[1], dtype=torch.bool) | ~usable[:, None]
+    apart = (places[:, :, None] - places[:, None]).masked_fill_(one, 1.0)
+    ahead = (along[:, :, None] - places[:, None])[:, :, None]
+    return ahead.div(apart[:, None]).masked_fill_(one[:, None], 1.0).prod(-1)

@@ -23,6 +23,7 @@ from suffuse.samplers.integrals import (
     Velocity,
     coefficients,
     earlier,
+    fused,
     integrals,
     scales,
 )
@@ -32,10 +33,10 @@ from suffuse.tree import Condition, State
 class Plan(NamedTuple):
     """The numbers of one step."""
 
-    predict: Step
-    correct: Step | None
-    """The step before, once more, now that the quantity at its end is known."""
-    quantity: tuple[float, float]
+    step: Step
+    """Of the posterior mean here, and of the quantities at the nodes before, newest first."""
+    quantity: float | None
+    """Factor of the mean beside that of the state in what is kept; where there is none, the mean itself is."""
     noise: float
 
 
@@ -46,10 +47,6 @@ class Memory(NamedTuple):
     number: int = 0
     quantities: tuple[Tensor, ...] = ()
     """At the last nodes, newest first."""
-    state: Tensor | None = None
-    mean: Tensor | None = None
-    noise: Tensor | None = None
-    """Of the step before: where it began, the posterior mean there, and the noise that it added."""
 
 
 class LinearMultistep(Sampler):
@@ -100,14 +97,21 @@ class LinearMultistep(Sampler):
         at = scales(process.schedule, times)
         start, end = at.pick(slice(-1)), at.pick(slice(1, None))
         nodes = [earlier(start, steps) for steps in range(self.terms)]
-        steps = coefficients(form, start, end, self.weights(form, place, start, end, nodes))
-        again: list[Step | None] = [None] * len(steps)
+        predict = self.weights(form, place, start, end, nodes)
         if self.corrector:
-            nodes = [start, end, *nodes[1:]]
-            again[1:] = coefficients(form, start, end, integrals(form, place, start, end, nodes))[:-1]
-        noise = form.noise(start, end).tolist() if isinstance(form, Data) else [0.0] * len(steps)
-        quantities = torch.stack(form.quantity(start), 1).tolist()
-        return Memory([Plan(*row) for row in zip(steps, again, map(tuple, quantities), noise, strict=True)])
+            correct = integrals(form, place, start, end, [start, end, *nodes[1:]])
+            steps = fused(form, start, end, predict, correct)
+        else:
+            steps = coefficients(form, start, end, predict)
+        noise = form.noise(start, end).tolist() if isinstance(form, Data) else [0.0] * len(start.t)
+        p, r = form.quantity(start)
+        if not p.any():
+            return Memory([Plan(step, None, size) for step, size in zip(steps.rows(), noise, strict=True)])
+        # What is kept is q / p, which takes one operation less.
+        back = steps.others.shape[1]
+        units = torch.nn.functional.pad(p[:-1], (back, 0)).unfold(0, back, 1).flip(1)
+        steps = steps._replace(others=steps.others * units)
+        return Memory([Plan(*row) for row in zip(steps.rows(), (r / p).tolist(), noise, strict=True)])
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, condition: Condition, state: Memory, rng: Streams
@@ -115,18 +119,11 @@ class LinearMultistep(Sampler):
         """See the class."""
         plan = state.plans[state.number]
         mean = denoiser(x_t, t, condition).mean
-        p, r = plan.quantity
-        q = mean if p == 0 else torch.add(x_t * p, mean, alpha=r)
-        if plan.correct is not None:
-            assert state.state is not None
-            assert state.mean is not None
-            x_t = plan.correct.take(state.state, state.mean, (q, *state.quantities[1:]))
-            x_t = x_t if state.noise is None else x_t + state.noise
-        x_s = plan.predict.take(x_t, mean, state.quantities)
-        noise = plan.noise * rng.fold("reverse").brownian(x_t, t, s) if plan.noise > 0 else None
-        x_s = x_s if noise is None else x_s + noise
-        quantities = (q, *state.quantities[: self.terms - 1])
-        return x_s, Memory(state.plans, state.number + 1, quantities, x_t, mean, noise)
+        x_s = plan.step.take(x_t, mean, state.quantities)
+        if plan.noise > 0:
+            x_s = x_s.add_(rng.fold("reverse").brownian(x_t, t, s), alpha=plan.noise)
+        q = mean if plan.quantity is None else torch.add(x_t, mean, alpha=plan.quantity)
+        return x_s, Memory(state.plans, state.number + 1, (q, *state.quantities[: self.terms + self.corrector - 2]))
 
 
 def _listed(orders: Sequence[int]) -> str:

@@ -99,12 +99,12 @@ class SingleStep(Sampler):
         nodes = self.nodes(process.schedule, start, end)
         rows, seen = [], [start]
         for target in [*nodes, end]:
-            rows.append(coefficients(form, start, target, integrals(form, place, start, target, seen)))
+            rows.append(coefficients(form, start, target, integrals(form, place, start, target, seen)).rows())
             seen = [start, target]
         quantities = [torch.stack(form.quantity(node), 1) for node in nodes]
         known = torch.stack([place.of(each.sigma / each.alpha) for each in (start, end)], 1)
         known = torch.cat([known, *quantities], 1).isfinite().all(1)
-        plain = coefficients(Data(), start, end, start.t.new_zeros(len(start.t), 0))
+        plain = coefficients(Data(), start, end, start.t.new_zeros(len(start.t), 0)).rows()
         columns = (
             zip(*(node.t.to(times.device).unbind() for node in nodes), strict=True),
             zip(*rows, strict=True),

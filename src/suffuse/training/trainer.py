@@ -1,5 +1,6 @@
 """The loop: steps of the learner, and what is due between them."""
 
+import atexit
 import math
 import time
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def _accelerator(run: Path) -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    return Accelerator(
+    accelerator = Accelerator(
         # Also on a Mac, whose GPU has no float64, which random numbers need; and said so that torchrun needs no more.
         cpu=not torch.cuda.is_available(),
         mixed_precision="no",
@@ -129,6 +130,9 @@ def _accelerator(run: Path) -> "Accelerator":
         project_dir=run,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
+    # A group of processes that lives on into the interpreter's end may abort there, its threads still at work.
+    atexit.register(accelerator.state.destroy_process_group)
+    return accelerator
 
 
 class _Training:
