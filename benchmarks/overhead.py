@@ -26,9 +26,9 @@ Walk = Callable[[], object]
 
 def suffuse(name: str, shape: tuple[int, ...]) -> tuple[Walk, int]:
     """A sampler of the registry, or the default; and how often a walk asks."""
-    answer, x1 = torch.randn(shape), torch.randn(shape)
+    x1, answer = torch.randn(shape), cache(lambda batch: torch.randn(batch, *shape[1:]))
     process = sf.Gaussian(sf.schedules.EDM())
-    denoiser = sf.Denoiser.from_function(process, lambda x_t, t, condition: answer)
+    denoiser = sf.Denoiser.from_function(process, lambda x_t, t, condition: answer(len(x_t)))
     sampler, times = sf.samplers.default(denoiser, STEPS)
     if name != "default":
         sampler = sf.samplers.SAMPLERS[name]()

@@ -22,7 +22,8 @@ from suffuse.tree import State, batch_size, device
 
 _GAMMA = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also the step of the low-discrepancy sequence
 _BITS = 52  # with half a step added, a number of 53 bits: never rounded up to 1
-_PATH_DEPTH = 24  # a Brownian path is resolved to 2**-24 of the unit of time
+_PLACES = 1 << 14  # a Brownian path is known at so many places of the unit of time
+_DRAWN_AT_ONCE = 1 << 16  # numbers, where several sets of them are drawn only to be added up
 
 
 def _signed(value: int) -> int:
@@ -33,14 +34,14 @@ def _signed(value: int) -> int:
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
     """The finaliser of SplitMix64: a bijection of 64 bits with full avalanche."""
-    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    return x ^ _shift(x, 31)
+    x = _shift(x, 30).bitwise_xor_(x).mul_(_signed(0xBF58476D1CE4E5B9))
+    x = _shift(x, 27).bitwise_xor_(x).mul_(_signed(0x94D049BB133111EB))
+    return _shift(x, 31).bitwise_xor_(x)
 
 
 def _word(purpose: str | int | float) -> int:
@@ -108,13 +109,12 @@ class Streams:
         key = self.key.to(like.device)
         count = math.prod(like.shape[1:])
         counter = torch.arange(1, count + 1, device=like.device) * _signed(_GAMMA)
-        bits = _mix(_mix(key[:, :1] + counter) ^ key[:, 1:])
-        return ((_shift(bits, 64 - _BITS).double() + 0.5) * 2.0**-_BITS).reshape(like.shape)
+        bits = _mix(_mix(key[:, :1] + counter).bitwise_xor_(key[:, 1:]))
+        return _shift(bits, 64 - _BITS).double().add_(0.5).mul_(2.0**-_BITS).reshape(like.shape)
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape, device and (real) dtype of ``like``, by the inverse distribution."""
-        z = torch.erfinv(2 * self.uniform(like) - 1).mul_(math.sqrt(2))
-        return z.to(like.dtype)
+        return self.uniform(like).mul_(2).sub_(1).erfinv_().mul_(math.sqrt(2)).to(like.dtype)
 
     def low_discrepancy(self) -> Tensor:
         r"""(B,) numbers in [0, 1) that fill it evenly over consecutive samples.
@@ -130,7 +130,7 @@ class Streams:
 
         Standard normal, and independent over disjoint intervals; a finer grid refines the same path. The path
         is found by bisection (the Brownian tree of "Scalable Gradients for Stochastic Differential Equations",
-        Li, Wong, Chen, Duvenaud, 2020), resolved to 2**-24: shorter intervals draw afresh.
+        Li, Wong, Chen, Duvenaud, 2020). Times are rounded to 2**-14; an interval of which nothing is left draws afresh.
 
         Args:
             like: tensor whose shape, device and dtype to take.
@@ -143,29 +143,46 @@ class Streams:
         if t.ndim or s.ndim:  # every item its own interval
             rows = zip(*(torch.broadcast_to(v, like.shape[:1]).tolist() for v in (t, s)), strict=True)
             return torch.cat([self[i : i + 1].brownian(like[i : i + 1], *row) for i, row in enumerate(rows)])
-        wide = torch.empty(like.shape, dtype=torch.float64, device=like.device)
-        if t - s < 2.0**-_PATH_DEPTH:
+        upper, lower = round(float(t) * _PLACES), round(float(s) * _PLACES)
+        if upper == lower:
             return self.fold("short").at(t, s).normal(like)
-        return ((self._path(wide, float(t)) - self._path(wide, float(s))) / math.sqrt(t - s)).to(like.dtype)
+        weights = _mixed(_path(upper), _path(lower), 1.0, -1.0)
+        size = math.sqrt((upper - lower) / _PLACES)
+        return self.fold("path")._combined(like, {at: weight / size for at, weight in weights.items() if weight})
 
-    def _path(self, like: Tensor, t: float) -> Tensor:
-        """The path at time t: W_0 = 0, W_1 normal, and midpoints drawn from the bridge between their neighbours."""
-        cell, left, right = 0.0, torch.zeros_like(like), self.fold("path", 1.0).normal(like)
-        width = 1.0
-        for _ in range(_PATH_DEPTH):
-            if t in (cell, cell + width):
-                return left if t == cell else right
-            width /= 2
-            middle = (left + right) / 2
-            middle += math.sqrt(width / 2) * self.fold("path", cell + width).normal(like)
-            if t < cell + width:
-                right = middle
-            else:
-                cell, left = cell + width, middle
-        # Within the last cell t is drawn by itself: an interval longer than a cell has its exact law.
-        share = (t - cell) / width
-        inside = math.sqrt(width * share * (1 - share)) * self.fold("path", t).normal(like)
-        return torch.lerp(left, right, share) + inside
+    def _combined(self, like: Tensor, weights: dict[int, float]) -> Tensor:
+        """The normal numbers of several purposes, added up with these weights."""
+        total = torch.zeros(like.numel(), dtype=torch.float64, device=like.device)
+        words = torch.tensor([_signed(_word(purpose)) for purpose in weights], device=self.key.device)
+        keys = _mix(self.key ^ words[:, None, None])
+        factors = torch.tensor(list(weights.values()), dtype=torch.float64, device=like.device)
+        at_once = max(1, _DRAWN_AT_ONCE // max(1, like.numel()))
+        for part, factor in zip(keys.split(at_once), factors.split(at_once), strict=True):
+            sets = total.new_empty(()).expand(part.shape[0] * part.shape[1], *like.shape[1:])
+            total += factor @ Streams(self.seed, self.index, part.flatten(0, 1)).normal(sets).view(len(factor), -1)
+        return total.reshape(like.shape).to(like.dtype)
+
+
+def _path(place: int) -> dict[int, float]:
+    """What W at a place is made of: the weights of normal numbers, by the places that they belong to.
+
+    W_0 = 0, W_1 is normal, and midpoints are drawn from the bridge between their neighbours.
+    """
+    start, end, left, right = 0, _PLACES, dict[int, float](), {_PLACES: 1.0}
+    while place not in (start, end):
+        middle = (start + end) // 2
+        between = _mixed(left, right, 0.5, 0.5)
+        between[middle] = math.sqrt((end - start) / (4 * _PLACES))
+        if place < middle:
+            end, right = middle, between
+        else:
+            start, left = middle, between
+    return left if place == start else right
+
+
+def _mixed(a: dict[int, float], b: dict[int, float], of_a: float, of_b: float) -> dict[int, float]:
+    """A linear combination."""
+    return {at: of_a * a.get(at, 0.0) + of_b * b.get(at, 0.0) for at in {**a, **b}}
 
 
 RandomSource: TypeAlias = Streams | torch.Generator | int | None

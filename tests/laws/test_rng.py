@@ -172,11 +172,12 @@ def test_low_discrepancy_starts_anywhere():
     assert float(stats.kstest(starts.numpy(), "uniform").pvalue) > LEAST
 
 
-CUTS = [1.0, 0.83, 0.8299, 0.5, 0.3, 0.3 - 3e-7, 0.125, 0.0]
+PLACES = 2**14
+CUTS = [place / PLACES for place in (PLACES, 13599, 13598, PLACES // 2, 4915, 4914, PLACES // 8, 0)]
 
 
 def test_brownian_refinement():
-    """A coarse step's increment is the sum of the fine ones, whatever the cuts."""
+    """A coarse step's increment is the sum of the fine ones, wherever a path is cut."""
     rng, like = RNG[:20], torch.empty(20, 4, dtype=F64)
     fine = [rng.brownian(like, t, s) * math.sqrt(t - s) for t, s in pairwise(CUTS)]
     for i, j in combinations(range(len(CUTS)), 2):
@@ -186,7 +187,7 @@ def test_brownian_refinement():
 
 def test_brownian_increments_are_normal_and_independent():
     rng, like = Streams.of(8, range(300)), torch.empty(300, 400, dtype=F64)
-    pieces = [rng.brownian(like, t, s).flatten() for t, s in pairwise([1.0, 0.7, 0.7 - 3e-7, 0.125, 0.0])]
+    pieces = [rng.brownian(like, t, s).flatten() for t, s in pairwise([1.0, 0.7, 0.7 - 3e-7, 0.7 - 5e-5, 0.125, 0.0])]
     for piece in pieces:
         assert float(stats.kstest(piece.numpy(), "norm").pvalue) > LEAST
         assert zero_mean(piece**2 - 1) > LEAST
@@ -196,11 +197,11 @@ def test_brownian_increments_are_normal_and_independent():
         assert zero_mean(a * (b + 0.02 * a)) < LEAST
 
 
-@pytest.mark.parametrize("cells", [1.0, 2.5])
+@pytest.mark.parametrize("cells", [0.1, 0.6, 1.0, 2.5])
 def test_brownian_intervals_near_the_resolution(cells):
-    """Just above 2**-24, and across its lattice, an increment still has all of its variance."""
-    width = 2.0**-24
-    z = Streams.of(6, range(300)).brownian(torch.empty(300, 400, dtype=F64), 0.3 + cells * width, 0.3).flatten()
+    """Below and above 2**-14, and across its lattice, an increment still has all of its variance."""
+    t = 0.3 + cells / PLACES
+    z = Streams.of(6, range(300)).brownian(torch.empty(300, 400, dtype=F64), t, 0.3).flatten()
     assert zero_mean(z**2 - 1) > LEAST
     assert zero_mean(z**2 * 1.03 - 1) < LEAST
 

@@ -86,7 +86,7 @@ def test_halved_steps_follow_the_same_path(name, schedule):
     """Strong convergence of order 1 on a mixture, whatever the weak order: the noise within a step is known by its sum
     alone. Over another path the ends are elsewhere.
     """
-    process, n = sf.Gaussian(SCHEDULE_CASES[schedule]), 100
+    process, n = sf.Gaussian(SCHEDULE_CASES[schedule]), 2000
     denoiser, rng = mean_alone(LINE, process), Streams.of(4, range(n))
     x = LINE.marginal(process, 0.875).sample(n, 5)
 
@@ -108,7 +108,7 @@ ENDS: dict[str, tuple[Sampler, int]] = {
     "ddpm": (Ancestral(1.0), 3),
     "churn of ddpm": (Churn(Ancestral(1.0), amount=20.0), 4),
     "restart of ddpm": (Restart(Ancestral(1.0), low=0.5), 4),
-    "sde3": (MultistepSDE(3), 32),
+    "sde3": (MultistepSDE(3), 48),
     "churn": (Churn(), 32),
     "langevin": (Langevin(Heun(), amount=0.05), 48),
     "restart": (Restart(), 32),
