@@ -51,7 +51,7 @@ class Problem:
     posterior_mean: Callable[[Tensor, float, float], Tensor]
     z: Tensor
     steps: int = 400
-    close: float = 1e-8
+    close: float = 1e-7
 
     @property
     def schedule(self) -> sf.schedules.Schedule:
