@@ -39,8 +39,12 @@ _FINE = 64
 _TABLE = 12
 """Largest number of evaluations whose weights are fitted; above, their number outgrows what they gain, and the places
 alone are fitted."""
-_TRIMMED = 0.98
-"""Share of the items that errors are measured on. The rest start so near a ridge that they end elsewhere altogether."""
+_KEPT = 0.98
+"""Share of the items that count. The rest are so near a ridge that they end elsewhere altogether."""
+_NUDGE = 1e-3
+"""What the starts are moved by, in deviations of the noise, to find these."""
+_SPREAD = 2.0
+"""Squared errors that are larger than so many times their mean count by their logarithm."""
 
 Progress = Callable[[int, int], None]
 """Called with (rounds done, rounds at most)."""
@@ -162,6 +166,15 @@ class _Walks:
         ys: list[Tensor] = []
         sample(denoiser, Adams(3), self.x1, times, self.condition, callback=lambda k, t, x: ys.append(self._seen(x)))
         self.target, self.ys = ys[-1], ys
+        self.kept = self._firm(times)
+
+    def _firm(self, times: Tensor) -> Tensor:
+        """(B, 1) ones, but zeros for the items whose ends move most when their starts do."""
+        nudge = streams(0, self.x1).fold("nudge").normal(self.x1)
+        sigma = float(self.schedule.sigma(times[:1].double()))
+        near = sample(self.denoiser, Adams(3), self.x1 + _NUDGE * sigma * nudge, times, self.condition)
+        moved = (self._seen(near) - self.target).square().mean(1, keepdim=True)
+        return (moved <= moved.quantile(_KEPT)).to(moved.dtype)
 
     def _seen(self, x: object) -> Tensor:
         assert isinstance(x, Tensor)
@@ -177,7 +190,12 @@ class _Walks:
     def error(self, sampler: Sampler, times: Tensor) -> float:
         """Root mean square distance of the ends from where they should be, without the worst items."""
         end = sample(self.denoiser, sampler, self.x1, times, self.condition)
-        return float(_trimmed(self._seen(end) - self.target))
+        error = _squared(self._seen(end) - self.target).flatten()
+        return float(error.sort().values[: max(1, int(_KEPT * len(error)))].mean().sqrt())
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Of (B, 1) values, over the items that count."""
+        return (values * self.kept).sum() / self.kept.sum()
 
     def residuals(self, y: Tensor, solver: "_Solver") -> Tensor:
         """(B, elements) differences of ends in y, in deviations of the data."""
@@ -198,9 +216,8 @@ class _Walks:
         return (y - mean / self.scale) / tau
 
 
-def _trimmed(residuals: Tensor) -> Tensor:
-    error = residuals.square().mean(1)
-    return error.sort().values[: max(1, int(_TRIMMED * len(error)))].mean().sqrt()
+def _squared(residuals: Tensor) -> Tensor:
+    return residuals.square().mean(1, keepdim=True)
 
 
 def _tau(denoiser: Denoiser, times: Tensor) -> Tensor:
@@ -377,24 +394,30 @@ def _nearest(
     rounds: int,
     progress: Progress | None,
 ) -> _Solver:
-    """Levenberg and Marquardt's method, with the few walks that end elsewhere altogether weighed down."""
+    r"""Levenberg and Marquardt's method on :math:`\sum \log(1 + e / c)` of the items' squared errors e.
+
+    A walk that ends elsewhere altogether has the price of a few, so that it does not stand in the way of all others;
+    "Bundle Adjustment: A Modern Synthesis" (Triggs, McLauchlan, Hartley, Fitzgibbon, 2000) has such losses.
+    """
     start = _Path([walks.x1 / _first_size(walks)], [])
     path = _walked(solver, walks, start, 0)
     damping = 1e-3
     for number in range(rounds):
         residuals = walks.residuals(path.y[-1], solver)
-        error = residuals.square().mean(1, keepdim=True)
-        weight = (1 + error / error.quantile(_TRIMMED)).rsqrt()
+        error = _squared(residuals)
+        c = _SPREAD * walks.mean(error)
+        weight = (walks.kept / (1 + error / c)).sqrt()
         slopes = (jacobian(solver, path) * weight).flatten(1).double()
         gradient, normal = (slopes @ (residuals * weight).flatten().double()).cpu(), (slopes @ slopes.T).cpu()
-        loss = float((residuals * weight).square().sum())
+        loss = float(walks.mean((1 + error / c).log()))
         scale = torch.diag(normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max())))
         gain, there, other = 0.0, path, solver
         while gain <= 0 and damping < 1e6:
             other = moved(solver, -torch.linalg.solve(normal + damping * scale, gradient))
             if other.falls():
                 there = _walked(other, walks, start, 0)
-                gain = 1 - float((walks.residuals(there.y[-1], other) * weight).square().sum()) / loss
+                error = _squared(walks.residuals(there.y[-1], other))
+                gain = 1 - float(walks.mean((1 + error / c).log())) / loss
             damping = damping * 5 if not gain > 0 else max(damping / 5, 1e-9)
         if gain > 0:
             solver, path = other, there
