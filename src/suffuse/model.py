@@ -441,7 +441,13 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
     folder = _model_folder(Path(path))
     verify(folder)
     model = Model.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder / WEIGHTS} does not hold the weights of the network that {CONFIG} beside it describes; "
+            "it was made by another version: train again, or take that version"
+        ) from error
     model.solvers = Solvers.load(Path(path), model.origin.images)
     model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model

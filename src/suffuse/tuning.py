@@ -5,10 +5,11 @@ In the coordinates of the straightened flow, :math:`y = x / (c \alpha + \sigma)`
 
 .. math:: y_{i + 1} = y_0 + \sum_{j \le i} W_{ij} \, v_j, \qquad v_j = (y_j - E[x_0 | x_{t_j}] / c) / \tau_j.
 
-Tuning first takes the best of a few methods of Adams, on the even grid and on the one that spreads their local errors
-evenly. For few evaluations it then fits the N (N + 1) / 2 weights and the N - 1 inner places by the method of
-Levenberg and Marquardt, on the squared distances of the ends of walks from the same noise. Derivatives are
-differences, so that nothing is asked of the network but to be evaluated.
+Tuning begins with a few methods of Adams, on the even grid and on the one that spreads their local errors evenly. For
+few evaluations it then fits the N (N + 1) / 2 weights and the N - 1 inner places by the method of Levenberg and
+Marquardt, on the squared distances of the ends of walks from the same noise, and goes on with what looks best after
+some rounds; for more it fits the places of the best method. Derivatives are differences, so that nothing is asked of
+the network but to be evaluated.
 """
 
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _FINE = 64
 _TABLE = 12
 """Largest number of evaluations whose weights are fitted; above, their number outgrows what they gain, and the places
 alone are fitted."""
+_STARTS = 3
+"""Methods that the fit of the weights begins with, for a quarter of its rounds."""
 _KEPT = 0.98
 """Share of the items that count. The rest are so near a ridge that they end elsewhere altogether."""
 _NUDGE = 1e-3
@@ -108,7 +111,7 @@ def fit(
         rng: streams, a ``torch.Generator`` or a seed of the noise to begin from.
         x1: (B, ...) states to begin from instead; needed where the denoiser does not know the shape of its data.
         condition: (B, ...) conditions of these states.
-        rounds: of the fit of the weights at most.
+        rounds: of one fit of the weights at most.
         progress: called after each of them.
 
     Raises:
@@ -122,25 +125,26 @@ def fit(
     cut = 2 * len(x1) // 3
     walks, held_out = (_Walks(denoiser, x1, condition, evaluations, part) for part in (slice(cut), slice(cut, None)))
     untuned = default(denoiser, evaluations)
-    best = min(_candidates(walks, untuned), key=lambda each: walks.error(*each))
+    candidates = sorted(_candidates(walks, untuned), key=lambda each: walks.error(*each))
     if evaluations <= _TABLE:
-        solver = _fitted(_Solver.of(*best, denoiser), walks, rounds, progress)
+        starts = [_Solver.of(*each, denoiser) for each in candidates[:_STARTS]]
+        solver = _fitted(starts, walks, rounds, progress)
     else:
-        solver = _respaced(best, walks, rounds // 2, progress)
+        solver = _respaced(candidates[0], walks, rounds // 2, progress)
     best = solver.sampler(denoiser)
     errors = held_out.error(*best), held_out.error(*untuned)
     return Tuning(*(best if errors[0] < errors[1] else untuned), min(errors), errors[1])
 
 
 def items_to_tune(denoiser: Denoiser) -> int:
-    """Enough items for 2^15 numbers to compare, but at least 96 and at most 768.
+    """Enough items for 2^15 numbers to compare, but at least 96 and at most 2048.
 
     Raises:
         UserError: the denoiser does not know the shape of its data.
     """
     if denoiser.shape is None:
         raise UserError("the denoiser does not say what shape its data has; give the states to begin from as x1")
-    return min(max(2**15 // min(torch.Size(denoiser.shape).numel(), _ELEMENTS), 96), 768)
+    return min(max(2**15 // min(torch.Size(denoiser.shape).numel(), _ELEMENTS), 96), 2048)
 
 
 def _noise(denoiser: Denoiser, rng: RandomSource) -> Tensor:
@@ -192,6 +196,11 @@ class _Walks:
         end = sample(self.denoiser, sampler, self.x1, times, self.condition)
         error = _squared(self._seen(end) - self.target).flatten()
         return float(error.sort().values[: max(1, int(_KEPT * len(error)))].mean().sqrt())
+
+    def miss(self, solver: "_Solver") -> float:
+        """Mean squared distance, over the items that count."""
+        path = _walked(solver, self, _Path([self.x1 / _first_size(self)], []), 0)
+        return float(self.mean(_squared(self.residuals(path.y[-1], solver))))
 
     def mean(self, values: Tensor) -> Tensor:
         """Of (B, 1) values, over the items that count."""
@@ -352,9 +361,23 @@ def _combined(y: Tensor, velocities: list[Tensor], weights: Tensor) -> Tensor:
     return y
 
 
-def _fitted(solver: _Solver, walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:
-    """All places and weights."""
-    return _nearest(solver, walks, _Solver.moved, partial(_jacobian, walks=walks), rounds, progress)
+def _fitted(starts: list[_Solver], walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:
+    """All places and weights: some rounds from every start, and all others from the best of what they lead to."""
+    trial = rounds // 4
+    spent, total = 0, trial * len(starts) + rounds - trial
+
+    def nearest(start: _Solver, rounds: int) -> _Solver:
+        nonlocal spent
+        told = progress and partial(_later, progress, spent, total)
+        spent += rounds
+        return _nearest(start, walks, _Solver.moved, partial(_jacobian, walks=walks), rounds, told)
+
+    tried = [nearest(start, trial) for start in starts]
+    return nearest(min(tried, key=walks.miss), rounds - trial)
+
+
+def _later(progress: Progress, spent: int, total: int, done: int, rounds: int) -> None:
+    progress(spent + done, total)
 
 
 def _respaced(best: tuple[Sampler, Tensor], walks: _Walks, rounds: int, progress: Progress | None) -> _Solver:

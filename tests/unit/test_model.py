@@ -124,6 +124,20 @@ def test_a_foreign_folder_and_another_version_are_refused(saved, tmp_path):
         sf.load(saved)
 
 
+def test_weights_of_another_network_are_refused(saved):
+    from safetensors.torch import load_file, save_file
+
+    from suffuse.files import seal
+
+    weights = load_file(saved / "model.safetensors")
+    weights.pop(next(iter(weights)))
+    save_file(weights, saved / "model.safetensors")
+    (saved / "manifest.json").unlink()
+    seal(saved)
+    with pytest.raises(sf.UserError, match="does not hold the weights of the network"):
+        sf.load(saved)
+
+
 def test_saving_over_a_model_replaces_it_whole(model, saved):
     before = sf.load(saved).generate(1, condition="cat")
     model.save(saved)
