@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from suffuse.likelihood import elbo as elbo
     from suffuse.likelihood import log_likelihood as log_likelihood
     from suffuse.model import Model as Model
-    from suffuse.model import load as load
     from suffuse.posteriors import Categorical as Categorical
     from suffuse.posteriors import Joint as Joint
     from suffuse.posteriors import Mixture as Mixture
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from suffuse.processes import Product as Product
     from suffuse.rng import Streams as Streams
     from suffuse.samplers import sample as sample
+    from suffuse.store import load as load
     from suffuse.tuning import tune as tune
 
 __version__ = "0.1.0"
@@ -57,7 +57,7 @@ _WHERE = {
     "Streams": "rng",
     "UserError": "errors",
     "elbo": "likelihood",
-    "load": "model",
+    "load": "store",
     "log_likelihood": "likelihood",
     "sample": "samplers",
     "train": "learn",

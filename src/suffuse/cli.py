@@ -12,9 +12,10 @@ from typing import Any
 from suffuse.errors import UserError
 
 VERBS = {
-    "train": "learn from a folder of pictures (or a data set), and keep the model in a run folder",
+    "train": "learn from a folder or file of your data, and keep the model in a run folder",
     "generate": "draw new samples from a trained model",
-    "score": "say how likely a model finds every picture of a source",
+    "infill": "fill the holes of items: empty cells of a table",
+    "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",
     "info": "say what is in a run folder, or in a source of data",
     "demo": "train and show a small model on data that a package ships: digits, mnist",

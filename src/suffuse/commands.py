@@ -16,10 +16,10 @@ def train(
     recipe: tyro.conf.OmitArgPrefixes[Recipe],
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
 ) -> None:
-    """Learn from a source of pictures; run it again to go on where it stopped.
+    """Learn from your data; run it again to go on where it stopped.
 
     Args:
-        source: folder of pictures (sub-folders are classes; a metadata.csv adds fields), parquet file, or hub name.
+        source: folder of pictures (sub-folders are classes; a metadata.csv adds fields), file, or hub name.
         recipe: every choice about the model.
         out: the run folder; by default runs/ and the name of the source.
     """
@@ -38,7 +38,7 @@ def generate(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Draw new samples: one PNG each, and all of them on a sheet.
+    """Draw new samples: pictures into a folder, all else into a file whose suffix says its form.
 
     Args:
         run: run folder of a trained model.
@@ -48,15 +48,16 @@ def generate(
         guidance: weight of the condition; 1 is none, 2 to 4 is sharper and less various.
         sampler: the way to walk by name; by default one tuned for so many steps, or the best there is for them.
         seed: of the first sample; the next have the next seeds.
-        out: folder to write to; by default samples/ in the run folder.
+        out: where to write to; by default generated in the run folder, with a suffix that suits the data.
     """
-    from suffuse.model import load
-    from suffuse.pictures import save_samples
+    from suffuse.outputs import output_of
     from suffuse.progress import Progress
+    from suffuse.store import load
 
     model = load(run)
+    output = output_of(model.codec.kind)
     with Progress("generating", n) as progress:
-        images = model.generate(
+        items = model.generate(
             n,
             condition=model.parse_condition(condition),
             steps=steps,
@@ -65,7 +66,49 @@ def generate(
             seed=seed,
             progress=progress.to,
         )
-    print(save_samples(images, out or run / "generated"))
+    print(output.save(items, out or run / output.default))
+
+
+def infill(
+    run: Positional[Path],
+    source: Positional[Path],
+    out: Path | None = None,
+    condition: tuple[str, ...] = (),
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Fill the holes of items, given the rest of each, which stays as it is: empty cells of a table.
+
+    Args:
+        run: run folder of a trained model.
+        source: file of items with holes.
+        out: file to write; by default filled and the suffix of the source, in the run folder.
+        condition: what they are said to be, as for generate.
+        steps: evaluations of the network for each walk.
+        guidance: weight of the condition; 1 is none.
+        sampler: the way to walk by name.
+        seed: of the first item; the next have the next seeds.
+    """
+    from suffuse.data.sources import open_source
+    from suffuse.outputs import output_of
+    from suffuse.progress import Progress
+    from suffuse.store import load
+
+    model, path = load(run), out or run / f"filled{source.suffix}"
+    output, opened = output_of(model.codec.kind), open_source(source, kind=model.codec.kind)
+    with Progress("filling", len(opened)) as progress:
+        items = model.infill(
+            opened.raw(range(len(opened))),
+            condition=model.parse_condition(condition),
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            seed=seed,
+            progress=progress.to,
+        )
+    print(output.save(items, path))
 
 
 def tune(run: Positional[Path], evaluations: int = 6, guidance: float | None = None, seed: int = 0) -> None:
@@ -77,9 +120,9 @@ def tune(run: Positional[Path], evaluations: int = 6, guidance: float | None = N
         guidance: weight of the condition that it is for; by default the recipe's.
         seed: of the noise that is walked from.
     """
-    from suffuse.model import load
     from suffuse.progress import Progress
     from suffuse.solvers import FILE
+    from suffuse.store import load
 
     model = load(run)
     with Progress("tuning", 0) as progress:
@@ -102,19 +145,19 @@ def score(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Say how likely a model finds every picture of a source: one row each, of nats and bits per dimension.
+    """Say how likely a model finds every item of a source: one row each, of nats and bits per dimension.
 
     Args:
         run: run folder of a trained model.
         source: anything that can be trained on.
         method: elbo, a lower bound; or ode, the likelihood by the probability-flow ODE: more exact, five times slower.
-        evaluations: of the network for each picture; the standard error falls with the root of it.
+        evaluations: of the network for each item; the standard error falls with the root of it.
         condition: what all of them are said to be, as for generate; by default what the source says of each.
         seed: of the random numbers.
         out: the CSV file to write; by default scores.csv in the run folder.
     """
-    from suffuse.model import load
     from suffuse.scoring import score_source, summary
+    from suffuse.store import load
 
     model, table = load(run), out or run / "scores.csv"
     told = model.parse_condition(condition)
@@ -128,17 +171,16 @@ def info(path: Positional[str]) -> None:
     Args:
         path: a run folder, or anything that can be trained on.
     """
-    from suffuse.data.report import scan
     from suffuse.data.sources import open_source
-    from suffuse.model import is_run, load
     from suffuse.progress import Progress
+    from suffuse.store import is_run, load
 
     if is_run(Path(path)):
         print(load(path).describe())
         return
     source = open_source(path)
     with Progress("scanning", len(source)) as progress:
-        print(scan(source, progress=progress.to).summary())
+        print(source.scan(progress.to).summary())
 
 
 def demo(

@@ -12,6 +12,9 @@ from suffuse.errors import UserError
 MANIFEST = "manifest.json"
 """File with the SHA-256 of every other file of a folder."""
 
+PIPELINE = "model_index.json"
+"""File that makes a folder a pipeline of diffusers."""
+
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Write a folder as a whole: a crash, a full disk or a power cut leaves the old one or the new one.

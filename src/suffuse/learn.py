@@ -1,6 +1,6 @@
 """From a source of data to a trained model, in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from suffuse.codecs.base import ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec
-from suffuse.codecs.image import ImageCodec
 from suffuse.data.base import Source
-from suffuse.data.loader import Batches, mirror, split
-from suffuse.data.report import Report, scan
+from suffuse.data.loader import Batches, split
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
-from suffuse.model import Model, Origin, load, saved_recipe
-from suffuse.pictures import sheet
+from suffuse.model import Model, Origin
+from suffuse.outputs import output_of
 from suffuse.progress import Progress
-from suffuse.recipes.build import build_objective
+from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe
+from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
+from suffuse.store import load, saved_recipe
 from suffuse.training.trainer import train as fit
-from suffuse.tree import Condition, State
+from suffuse.tree import Condition, State, leaves
 
 REPORT = "data-report.json"
 _CLASSES = 100
@@ -32,10 +32,11 @@ _SHOWN = 16
 
 
 def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | Path = "runs/model") -> Model:
-    """Train a model of pictures; called again with the same run folder, it goes on where it stopped.
+    """Train a model; called again with the same run folder, it goes on where it stopped.
 
     Args:
-        source: a folder of pictures, a parquet file, the name of a set on the hub, or an opened source.
+        source: a folder or file of anything that is read (see ``open_source``), the name of a set on the hub, or an
+            opened source.
         recipe: the choices; what they leave open is chosen from the data.
         out: the run folder.
 
@@ -46,16 +47,18 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         UserError: the data cannot be used, or the run folder belongs to another training.
     """
     run = Path(out)
-    opened = source if isinstance(source, Source) else open_source(source)
+    recipe = recipe or Recipe()
+    opened = source if isinstance(source, Source) else open_source(source, kind=recipe.data.kind)
     with Progress("scanning", len(opened)) as progress:
-        report = scan(opened, progress=progress.to)
+        report = opened.scan(progress.to)
     print(report.summary())
-    recipe = completed(recipe or Recipe(), report)
+    kind = KINDS[opened.kind]
+    recipe = kind.completed(recipe, opened, report)
     conditions = {name: fit_condition(opened.column(name), report.keep) for name in recipe.data.condition}
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
-    codec = image_codec(recipe)
+    codec = kind.codec(recipe, opened, report)
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
-    data = TrainingData(batches, recipe)
+    data = TrainingData(batches, recipe, kind)
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
         model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
@@ -64,14 +67,14 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     report.to_json(run / REPORT)
     fit(
         model.denoiser,
-        build_objective(recipe, model.origin.sigma_data),
+        kind.objective(recipe, model.origin.sigma_data),
         data,
         recipe.training,
         run,
         save_model=lambda folder, weights, progress: model.trained(progress.images, progress.seconds).write(
             folder, weights
         ),
-        sample_grid=lambda: sheet(preview(model, shown)),
+        show=lambda: preview(model, shown),
     )
     return load(run)
 
@@ -93,42 +96,7 @@ def check_same(run: Path, recipe: Recipe) -> None:
         raise UserError(f"{run} was started with another recipe: {', '.join(differ)}; give the old one, or a new --out")
 
 
-def completed(recipe: Recipe, report: Report) -> Recipe:
-    """The recipe with size and channels chosen from the data where it leaves them open.
-
-    The size is the smallest of 8, 16, 32 and 64 that loses little of the median picture, and at most 64: larger ones
-    are worth their time only where they are asked for.
-    """
-    data = recipe.data
-    if data.size is None:
-        side = min(report.sizes["median"])
-        size = next((size for size in (8, 16, 32) if side <= size * 1.25), 64)
-        data = data.model_copy(update={"size": size})
-    if data.channels is None:
-        data = data.model_copy(update={"channels": channels_of(report.modes)})
-    return recipe.model_copy(update={"data": data})
-
-
-def channels_of(modes: Mapping[str, int]) -> int:
-    """Four channels where any picture is transparent, one where all are grey, else three.
-
-    Example:
-        >>> channels_of({"RGB": 3, "RGBA": 1}), channels_of({"L": 3}), channels_of({"RGB": 1, "L": 3})
-        (4, 1, 3)
-    """
-    if any(mode in ("RGBA", "LA", "PA", "RGBa", "La") for mode in modes):
-        return 4
-    return 1 if all(mode in ("1", "L", "I", "I;16", "F") for mode in modes) else 3
-
-
-def image_codec(recipe: Recipe) -> ImageCodec:
-    """The codec of a completed recipe."""
-    assert recipe.data.size is not None
-    assert recipe.data.channels is not None
-    return ImageCodec(recipe.data.size, recipe.data.channels)
-
-
-def fit_condition(column: list[Any], keep: list[int]) -> ConditionCodec:
+def fit_condition(column: list[Any], keep: Sequence[int]) -> ConditionCodec:
     """A codec for a field: classes where it has few different values, and captions otherwise."""
     values = [column[position] for position in keep]
     distinct = {value for value in values if value is not None}
@@ -142,11 +110,12 @@ class TrainingData:
 
     Args:
         batches: all usable items.
-        recipe: says how many to hold out, by which seed, and whether to mirror.
+        recipe: says how many to hold out, and by which seed.
+        kind: says how items are shown.
     """
 
-    def __init__(self, batches: Batches, recipe: Recipe) -> None:
-        self._batches, self._flip, self._seed = batches, recipe.data.flip, recipe.training.seed
+    def __init__(self, batches: Batches, recipe: Recipe, kind: Kind) -> None:
+        self._batches, self._recipe, self._kind, self._seed = batches, recipe, kind, recipe.training.seed
         self._train, self._held_out = split(len(batches), recipe.training.seed, recipe.training.held_out)
 
     @property
@@ -156,31 +125,30 @@ class TrainingData:
 
     def batch(self, positions: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
         """Training items at these positions, for the samples with these global indices; no item has a source."""
-        x0, condition = self._batches.batch(self._train[positions])
-        if self._flip:
-            assert isinstance(x0, Tensor)
-            heads = Streams.of(self._seed, index).fold("flip").uniform(torch.empty(len(index))) < 0.5
-            x0 = mirror(x0, heads)
-        return x0, condition or None, None
+        return self._shown(self._train[positions], index)
 
     def held_out(self, n: int) -> tuple[State, Condition, State | None]:
         """The first n held-out items."""
-        x0, condition = self._batches.batch(self._held_out[:n])
-        return x0, condition or None, None
+        return self._shown(self._held_out[:n], torch.arange(len(self._held_out[:n])))
+
+    def _shown(self, places: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
+        rng = Streams.of(self._seed, index)
+        x0, condition = self._batches.batch(places, rng.fold("unpack"))
+        return self._kind.shown(x0, rng, self._recipe), condition or None, None
 
     def deviation(self, n: int = 1024) -> float:
-        """Standard deviation of the encoded data, over the first n items."""
+        """Standard deviation of the real numbers in the first n items, encoded; 1 where there are none."""
         x0, _ = self._batches.batch(self._train[:n])
-        assert isinstance(x0, Tensor)
-        return round(float(x0.std()), 4)
+        numbers = [leaf.flatten() for leaf in leaves(x0) if leaf.is_floating_point()]
+        return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
 
 
-def preview(model: Model, values: Mapping[str, list[Any]]) -> list[Image.Image]:
+def preview(model: Model, values: Mapping[str, list[Any]]) -> Image.Image | str:
     """Samples to look at while training: always of the same conditions and from the same noise."""
-    return model.generate(_SHOWN, condition=values or None)
+    return output_of(model.codec.kind).show(model.generate(_SHOWN, condition=values or None))
 
 
-def examples(column: list[Any], codec: ConditionCodec, keep: list[int]) -> list[Any]:
+def examples(column: list[Any], codec: ConditionCodec, keep: Sequence[int]) -> list[Any]:
     """Values of a condition to preview: every class in turn, or captions from all over the data."""
     if isinstance(codec, ClassCodec):
         return codec.examples(_SHOWN)

@@ -5,50 +5,38 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import suffuse
 from suffuse import grids
 from suffuse.codecs.base import Codec, ConditionCodec
-from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
-from suffuse.files import verify, write_folder
-from suffuse.guidance import ClassifierFree
+from suffuse.files import write_folder
+from suffuse.guidance import ClassifierFree, Given
 from suffuse.likelihood import METHODS, Score, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
-from suffuse.recipes.build import build_denoiser
 from suffuse.recipes.recipe import Recipe, SamplingSection
+from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
-from suffuse.tree import PRESENT, State, concatenate, map_leaves
+from suffuse.tree import PRESENT, State, concatenate, empty, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-PIPELINE = "model_index.json"
-"""File that makes a folder a pipeline of diffusers."""
 FORMAT = 1
 """Version of the folder that a model is saved as."""
 _BATCH = 64
 
 Value = int | str | None
 """What a condition may be asked to be: the name or number of a class, or a caption."""
-
-
-class Items(Protocol):
-    """Raw items by their position, each of which may be read when it is asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -87,9 +75,9 @@ class Model:
         solvers: Solvers | None = None,
     ) -> None:
         self.codec, self.conditions, self.origin = codec, dict(conditions), origin
-        self._recipe = recipe
+        self._recipe = None if recipe is None else KINDS[codec.kind].filled(recipe)
         self.sampling = sampling or self.recipe.sampling
-        self.denoiser = denoiser or build_denoiser(self.recipe, codec.shape, self.conditions, origin.sigma_data)
+        self.denoiser = denoiser or KINDS[codec.kind].denoiser(self.recipe, codec, self.conditions, origin.sigma_data)
         self.solvers = solvers or Solvers(origin.images)
 
     @property
@@ -134,26 +122,79 @@ class Model:
         Raises:
             UserError: a number is out of range, or there is no such condition, class or sampler.
         """
-        settings = self.sampling
-        steps, sampler = settings.sampling_steps if steps is None else steps, sampler or settings.sampler
-        guidance = settings.guidance if guidance is None else guidance
         _check_positive("n", n)
-        _check_positive("steps", steps)
-        solver = self.solver(steps, guidance, sampler)
+        solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
-        made = {"suffuse": self.origin.version, "model": self.origin.name}
-        made |= {"sampler": sampler or type(solver[0]).__name__, "steps": steps, "guidance": guidance}
         items: list[Any] = []
         for start in range(0, n, _BATCH):
             rows = range(start, min(start + _BATCH, n))
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            state = self._walk(part, [seed + row for row in rows], solver, guidance, callback)
+            state = self._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
             for row, item in zip(rows, self.codec.decode(state), strict=True):
                 told = {name: column[row] for name, column in values.items()}
                 items.append(_signed(item, made | {"seed": seed + row, "condition": told}))
             if progress is not None:
                 progress(len(items), n)
-        return items
+        return self.codec.collect(items)
+
+    def infill(
+        self,
+        items: Any,
+        *,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """Draw what is missing from items, given the rest of each, which stays as it is to the letter.
+
+        Args:
+            items: of the kind that :meth:`generate` gives, with holes: empty cells of a table, ``[[N]]`` in a text.
+            condition: as for :meth:`generate`.
+            steps: evaluations of the network, never more; by default the recipe's.
+            guidance: weight of the condition, 1 for none; by default the recipe's.
+            sampler: name of the way to walk; by default the recipe's, or the default one.
+            seed: of the first item; the next have the next seeds.
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: the model was not trained to infill, these items cannot have holes, or a number is out of range.
+        """
+        if not KINDS[self.codec.kind].infills(self.recipe):
+            raise UserError(f"{self.origin.name} was not trained to infill; train it with --given 0.3 or more")
+        items = self.codec.items(items)
+        (walk, times), made = self._walking(steps, guidance, sampler)
+        values, filled = self.columns(condition, len(items)), list[Any]()
+        for start in range(0, len(items), _BATCH):
+            rows = range(start, min(start + _BATCH, len(items)))
+            raw = [items[row] for row in rows]
+            told = {name: column[rows.start : rows.stop] for name, column in values.items()}
+            x1, told, rng = self._start(told, [seed + row for row in rows])
+            x0, given = (map_leaves(lambda leaf: leaf.to(self._device()), part) for part in self.codec.partial(raw))
+            x1 = map_leaves(torch.where, given, x0, x1)
+            denoiser = Given(self.guided(made["guidance"]), x0, given)
+            with self._precision():
+                state = sample(denoiser, walk, x1, times, told, rng)
+            filled += map(self.codec.put_back, raw, self.codec.decode(state))
+            if progress is not None:
+                progress(len(filled), len(items))
+        return self.codec.collect(filled)
+
+    def _walking(
+        self, steps: int | None, guidance: float | None, sampler: str | None
+    ) -> tuple[tuple[Sampler, Tensor], dict[str, Any]]:
+        """The way to walk, and what to say of it; what is None is as the recipe says."""
+        settings = self.sampling
+        steps, sampler = settings.sampling_steps if steps is None else steps, sampler or settings.sampler
+        guidance = settings.guidance if guidance is None else guidance
+        assert steps is not None
+        _check_positive("steps", steps)
+        solver = self.solver(steps, guidance, sampler)
+        made = {"suffuse": self.origin.version, "model": self.origin.name}
+        made |= {"sampler": sampler or type(solver[0]).__name__, "steps": steps, "guidance": guidance}
+        return solver, made
 
     def solver(self, steps: int, guidance: float, sampler: str | None = None) -> tuple[Sampler, Tensor]:
         """The way to walk with so many evaluations, and its times; see :meth:`generate`.
@@ -192,7 +233,7 @@ class Model:
         self.denoiser.eval()
         where = self._device()
         rng = Streams.of(0, torch.tensor(seeds, device=where))
-        x1 = self.denoiser.process.prior(torch.empty(len(seeds), *self.codec.shape, device=where), rng)
+        x1 = self.denoiser.process.prior(empty(self.codec.shape, len(seeds), where), rng)
         return x1, self.encode_condition(values, where), rng
 
     def guided(self, guidance: float) -> Denoiser:
@@ -241,7 +282,7 @@ class Model:
 
     def score(
         self,
-        items: Items,
+        items: Any,
         *,
         condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
         method: str = "elbo",
@@ -255,7 +296,7 @@ class Model:
         cells first, so that their density has a probability of the items themselves to answer for.
 
         Args:
-            items: raw items, such as a list of pictures.
+            items: what :meth:`generate` gives: a list of pictures or texts, a table.
             condition: what each is said to be; as for :meth:`generate`.
             method: "elbo", a lower bound, or "ode", the likelihood of the probability-flow ODE: without the bound's
                 gap and with less noise, for about five times the work.
@@ -268,7 +309,8 @@ class Model:
         """
         if method not in METHODS:
             raise UserError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
-        n, where = len(items), self._device()
+        items, where = self.codec.items(items), self._device()
+        n = len(items)
         values = self.columns(condition, n)
         batches = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
         done = itertools.count(1)
@@ -280,7 +322,8 @@ class Model:
         with hook, self._precision():
             for rows in batches:
                 # Packed one by one, so that one large picture at a time is in memory.
-                x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]))
+                rng = Streams.of(seed, torch.arange(rows.start, rows.stop))
+                x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]), rng.fold("unpack"))
                 x0 = map_leaves(lambda leaf: leaf.to(where), x0)
                 told = {name: column[rows.start : rows.stop] for name, column in values.items()}
                 told = self.encode_condition(told, where)
@@ -365,26 +408,6 @@ class Model:
             "origin": vars(self.origin),
         }
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Model":
-        """The model that `config` described, with fresh weights.
-
-        Raises:
-            UserError: it is of another version, or was made up.
-        """
-        if config.get("suffuse") != FORMAT:
-            raise UserError(
-                f"this model was written in format {config.get('suffuse')}, and this version reads {FORMAT}; "
-                "load it with the version of Suffuse that wrote it"
-            )
-        try:
-            recipe = Recipe.model_validate(config["recipe"])
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(f"the recipe of this model is not one: {first['loc']}: {first['msg']}") from error
-        conditions = {name: _rebuild(CONDITIONS, saved) for name, saved in config["conditions"].items()}
-        return cls(_rebuild(CODECS, config["codec"]), conditions, recipe, Origin(**config["origin"]))
-
     def trained(self, images: int, seconds: float) -> "Model":
         """This model, which says that it was trained on so many images for so long."""
         origin = replace(self.origin, images=images, seconds=round(seconds, 1))
@@ -394,7 +417,7 @@ class Model:
         """A few lines for the terminal."""
         count = sum(parameter.numel() for parameter in self.denoiser.parameters())
         lines = [
-            f"model       {self.origin.name}: {self.codec.kind} of shape {tuple(self.codec.shape)}",
+            f"model       {self.origin.name}: {self.codec.kind} of shape {self.codec.shape}",
             f"data        {self.origin.data}",
         ]
         if self._recipe is None:
@@ -422,71 +445,6 @@ class Model:
             "Limits: it knows what its training data shows and no more, and may repeat it; the rights of that data "
             "carry over to what it makes. Every picture that it makes says so in its metadata.\n"
         )
-
-
-def load(path: str | Path, device: str | torch.device | None = None) -> Model:
-    """Load a model from a run folder, from a folder written by :meth:`Model.save`, or from a diffusers pipeline's.
-
-    Args:
-        path: the folder; of a run that has not finished, its newest checkpoint is taken.
-        device: where to put it; by default a GPU where there is one.
-
-    Raises:
-        UserError: there is no model, a file is damaged, or it is of another version.
-    """
-    if (Path(path) / PIPELINE).is_file():
-        from suffuse.interop import diffusers
-
-        return diffusers.load(path, device)
-    folder = _model_folder(Path(path))
-    verify(folder)
-    model = Model.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    try:
-        model.denoiser.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} does not hold the weights of the network that {CONFIG} beside it describes; "
-            "it was made by another version: train again, or take that version"
-        ) from error
-    model.solvers = Solvers.load(Path(path), model.origin.images)
-    model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return model
-
-
-def is_run(path: Path) -> bool:
-    """Whether a model or its checkpoints are in this folder."""
-    return (path / CONFIG).is_file() or (path / PIPELINE).is_file() or (path / "checkpoints").is_dir()
-
-
-def saved_recipe(run: Path) -> Recipe | None:
-    """The recipe of a run that has been started, or None."""
-    configs = _checkpoints(run)
-    return Recipe.model_validate(json.loads(configs[-1].read_text(encoding="utf-8"))["recipe"]) if configs else None
-
-
-def _checkpoints(run: Path) -> list[Path]:
-    """Configurations of the models in a run's checkpoints, the newest last."""
-    return sorted((run / "checkpoints").glob(f"[0-9]*/model/{CONFIG}"))
-
-
-def _model_folder(path: Path) -> Path:
-    """The folder itself, or the newest checkpoint's model in it."""
-    if (path / CONFIG).is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"there is no folder {path}; give the run folder of a trained model")
-    checkpoints = _checkpoints(path)
-    if not checkpoints:
-        raise UserError(f"there is no trained model in {path}; train one with: suffuse train SOURCE --out {path}")
-    return checkpoints[-1].parent
-
-
-def _rebuild(registry: Mapping[str, Any], saved: Mapping[str, Any]) -> Any:
-    settings = dict(saved)
-    kind = settings.pop("kind")
-    if kind not in registry:
-        raise UserError(f"this model needs a codec {kind!r}, which this version of Suffuse does not have; upgrade it")
-    return registry[kind].from_config(settings)
 
 
 def _signed(item: Any, made: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ the law of t, the weight and the coupling are parts.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.grids import TimeLaw, Uniform
-from suffuse.posteriors import Posterior
-from suffuse.processes import Gaussian, Process
+from suffuse.posteriors import Joint, Posterior
+from suffuse.processes import Gaussian, Process, Product
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import Condition, State, device, expand, map_leaves, mean_per_item, without
+from suffuse.tree import Condition, State, clean_where, device, expand, leaves, map_leaves, mean_per_item, without
 
 EARLIEST = 1e-5
 """Training looks at no earlier time: the bound's integrand is singular at t = 0."""
@@ -26,6 +27,14 @@ class Weight(nn.Module, ABC):
 
     process: ClassVar[type[Process[Any]]] = Process
     """The processes that it fits."""
+
+    def check(self, process: Process[Any]) -> None:
+        """Refuse, in one sentence, a process that it does not fit."""
+        if not isinstance(process, self.process):
+            raise UserError(
+                f"{type(self).__name__} weighs {self.process.__name__} processes only, "
+                f"not {type(process).__name__}; ELBOWeight fits every process"
+            )
 
     @abstractmethod
     def forward(
@@ -150,6 +159,10 @@ class LearnedWeight(Weight):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
+    def check(self, process: Process[Any]) -> None:
+        """As the base."""
+        self.base.check(process)
+
     def forward(
         self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
@@ -221,6 +234,33 @@ class Sinkhorn(Coupling):
         return noise[torch.searchsorted(total, u[:, None] * total[:, -1:]).squeeze(1).clamp(max=len(x0) - 1)]
 
 
+class Pattern(ABC):
+    """Which parts of an item are shown clean."""
+
+    @abstractmethod
+    def draw(self, x0: State, rng: Streams) -> State:
+        """True where an element is clean: a bool for every element of the state, by each item's own streams."""
+
+
+class Scattered(Pattern):
+    """Elements here and there: in a share of the items, each with a probability that is itself drawn for the item.
+
+    Args:
+        share: of the items, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def draw(self, x0: State, rng: Streams) -> State:
+        """See the class."""
+        place = torch.empty(len(rng), device=rng.index.device)
+        chosen = rng.fold("item").uniform(place) < self.share
+        rate = torch.where(chosen, rng.fold("rate").uniform(place), 0.0)
+        numbered = iter(range(len(list(leaves(x0)))))
+        return map_leaves(lambda leaf: rng.fold(next(numbered)).uniform(leaf) < expand(rate, leaf), x0)
+
+
 class Objective(nn.Module):
     r"""The loss of a denoiser, per item: the mean over an item's elements of :math:`w(t) \, (-\log q(x_0 | x_t))`.
 
@@ -232,6 +272,8 @@ class Objective(nn.Module):
         weight: of the error at each level.
         coupling: of noise and data; None is the independent one. Others need ``Gaussian(schedule, coupled=True)``.
         dropout: share of the items whose conditions are taken away, for classifier-free guidance.
+        pattern: which parts of an item are shown clean, at time 0, and are not asked for; None shows none. A denoiser
+            that was trained so can be told parts of what it draws, see ``suffuse.Given``.
 
     Example:
         >>> import suffuse as sf
@@ -246,11 +288,12 @@ class Objective(nn.Module):
         weight: Weight | None = None,
         coupling: Coupling | None = None,
         dropout: float = 0.0,
+        pattern: Pattern | None = None,
     ) -> None:
         super().__init__()
         self.law: TimeLaw = law or Uniform()
         self.weight = weight or ELBOWeight()
-        self.coupling, self.dropout = coupling, dropout
+        self.coupling, self.dropout, self.pattern = coupling, dropout, pattern
 
     def forward(
         self,
@@ -278,9 +321,14 @@ class Objective(nn.Module):
         if self.dropout > 0:
             keep = rng.fold("dropout").uniform(torch.empty(t.shape, device=t.device)) >= self.dropout
             condition = without(condition, keep=keep)
-        x_t = process.corrupt(x0, t, rng, source)
-        posterior = denoiser(x_t, t, condition)
-        return mean_per_item(self.weight(process, x0, x_t, posterior, t, self.law.density(t)))
+        given = None if self.pattern is None else self.pattern.draw(x0, rng.fold("given"))
+        times: Any = t if given is None else clean_where(given, t)
+        x_t = process.corrupt(x0, times, rng, source)
+        posterior = denoiser(x_t, times, condition)
+        loss = self.weight(process, x0, x_t, posterior, t, self.law.density(t))
+        if given is not None:
+            loss = map_leaves(lambda leaf, clean: leaf.masked_fill(clean, 0.0), loss, given)
+        return mean_per_item(loss)
 
     def pair(self, x0: State, rng: Streams) -> State | None:
         """Noise paired with the data by the coupling, or None for the independent one."""
@@ -290,19 +338,47 @@ class Objective(nn.Module):
         return self.coupling.pair(x0, rng.fold("coupling").normal(x0))
 
     def _check(self, process: Process[Any]) -> None:
-        fits = next(
-            (w for w in self.weight.modules() if isinstance(w, Weight) and not isinstance(process, w.process)), None
-        )
-        if fits is not None:
-            raise UserError(
-                f"{type(fits).__name__} weighs {fits.process.__name__} processes only, "
-                f"not {type(process).__name__}; ELBOWeight fits every process"
-            )
+        self.weight.check(process)
         if self.coupling is not None and not (isinstance(process, Gaussian) and process.coupled):
             raise UserError(
                 "a coupling makes noise depend on the data, and the process must know it: "
                 "use Gaussian(schedule, coupled=True)"
             )
+
+
+class EachWeight(Weight):
+    """A weight per leaf, for a Product.
+
+    Args:
+        parts: weight of each leaf.
+    """
+
+    process = Product
+
+    def __init__(self, parts: Mapping[str, Weight]) -> None:
+        super().__init__()
+        self.names, self.weights = list(parts), nn.ModuleList(parts.values())  # a ModuleDict refuses some names
+
+    def check(self, process: Process[Any]) -> None:
+        """Leaf by leaf."""
+        super().check(process)
+        assert isinstance(process, Product)
+        for name, part in zip(self.names, self.weights, strict=True):
+            assert isinstance(part, Weight)
+            part.check(process.parts[name])
+
+    def forward(
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
+    ) -> State:
+        """Leaf by leaf."""
+        assert isinstance(process, Product)
+        assert isinstance(posterior, Joint)
+        assert isinstance(x0, Mapping)
+        assert isinstance(x_t, Mapping)
+        return {
+            name: part(process.parts[name], x0[name], x_t[name], posterior.parts[name], t, density)
+            for name, part in zip(self.names, self.weights, strict=True)
+        }
 
 
 WEIGHTS: dict[str, type[Weight]] = {

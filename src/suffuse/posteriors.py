@@ -43,6 +43,10 @@ class Posterior(ABC, Generic[S]):
         """
 
     @abstractmethod
+    def pinned(self, x0: S, given: S) -> "Posterior[S]":
+        """The posterior with some elements known: where ``given``, a bool for every element, is true, they are x0."""
+
+    @abstractmethod
     def __getitem__(self, items: slice) -> "Posterior[S]":
         """The posterior of some of the items of the batch."""
 
@@ -99,6 +103,11 @@ class Normal(Posterior[Tensor]):
         """Line through the two means; the variance of self."""
         return Normal(torch.lerp(reference.mean, self.mean, _broadcast(weight, self.mean)), self.var)
 
+    def pinned(self, x0: Tensor, given: Tensor) -> "Normal":
+        """No variance is left there."""
+        var = None if self.var is None else self.var.expand_as(self.mean).masked_fill(given, 0.0)
+        return Normal(torch.where(given, x0.to(self.mean.dtype), self.mean), var)
+
     def __getitem__(self, items: slice) -> "Normal":
         """See the base class."""
         return Normal(self.mean[items], None if self.var is None else self.var.expand_as(self.mean)[items])
@@ -138,6 +147,14 @@ class Categorical(Posterior[Tensor]):
         ours, theirs = (q.logits.log_softmax(-1).masked_fill(impossible, 0) for q in (self, reference))
         weight = _broadcast(weight, ours)
         return Categorical(torch.lerp(theirs, ours, weight).masked_fill(impossible, -torch.inf))
+
+    def pinned(self, x0: Tensor, given: Tensor) -> "Categorical":
+        """All other values get the logit minus infinity."""
+        values = torch.arange(self.logits.shape[-1], device=x0.device)
+        other = given[..., None] & (values != x0[..., None])
+        # A value that was impossible is possible where it is known to be there.
+        known = self.logits.masked_fill(given[..., None], 0.0)
+        return Categorical(known.masked_fill(other, -torch.inf))
 
     def __getitem__(self, items: slice) -> "Categorical":
         """See the base class."""
@@ -185,6 +202,10 @@ class Joint(Posterior[Mapping[str, Any]]):
         """Leaf by leaf."""
         assert isinstance(reference, Joint)
         return Joint({name: part.tilt(reference.parts[name], weight) for name, part in self.parts.items()})
+
+    def pinned(self, x0: Mapping[str, Any], given: Mapping[str, Any]) -> "Joint":
+        """Leaf by leaf."""
+        return Joint({name: part.pinned(x0[name], given[name]) for name, part in self.parts.items()})
 
     def __getitem__(self, items: slice) -> "Joint":
         """Leaf by leaf."""
@@ -240,6 +261,10 @@ class Mixture(Posterior[Tensor]):
     def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> Normal:
         """Of the means alone."""
         return Normal(self.mean).tilt(reference, weight)
+
+    def pinned(self, x0: Tensor, given: Tensor) -> Normal:
+        """Of the mean alone: what is known would change the weights, which is the denoiser's part to know."""
+        return Normal(self.mean).pinned(x0, given)
 
     def __getitem__(self, items: slice) -> "Mixture":
         """See the base class."""

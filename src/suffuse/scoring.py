@@ -9,8 +9,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 from suffuse.data.base import Source
-from suffuse.data.loader import Pictures
-from suffuse.data.report import scan
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.likelihood import Score
@@ -31,11 +29,11 @@ def score_source(
     evaluations: int = 64,
     seed: int = 0,
 ) -> list[Score]:
-    """Score every picture of a source that can be read, and write one row for each.
+    """Score every item of a source that can be read, and write one row for each.
 
     Args:
         model: that scores.
-        source: a folder of pictures, a parquet file, the name of a set on the hub, or an opened source.
+        source: anything that ``open_source`` opens, or an opened source.
         table: the CSV file to write: name, nats, standard error, bits per dimension.
         condition: what every item is said to be; by default what the source says of it, where the model can be told.
         method: as for ``Model.score``.
@@ -48,21 +46,39 @@ def score_source(
     opened = source if isinstance(source, Source) else open_source(source)
     _prepare(table)
     with Progress("scanning", len(opened)) as progress:
-        report = scan(opened, progress=progress.to)
+        report = opened.scan(progress.to)
     print(report.summary())
-    pictures = Pictures(opened, report.keep)
+    items = Kept(opened, report.keep)
     told = _told(model, opened, report.keep) if condition is None else condition
     with Progress("scoring", 0) as progress:
         scores = model.score(
-            pictures, condition=told, method=method, evaluations=evaluations, seed=seed, progress=progress.to
+            items, condition=told, method=method, evaluations=evaluations, seed=seed, progress=progress.to
         )
-    header = ["name", f"{NAMES[method]}_nats", "standard_error", "bits_per_dimension"]
+    header = ["name", "nats", "standard_error", "bits_per_dimension"]
     rows = [
         [name, *(round(number, 4) for number in vars(each).values())]
-        for name, each in zip(pictures.names, scores, strict=True)
+        for name, each in zip(opened.names(report.keep), scores, strict=True)
     ]
     _write(table, [header, *rows])
     return scores
+
+
+class Kept(Sequence[Any]):
+    """Raw items of a source, each read when it is asked for, and not kept.
+
+    Args:
+        source: the items.
+        keep: their positions in the source, as its scan reports them.
+    """
+
+    def __init__(self, source: Source, keep: Sequence[int]) -> None:
+        self._source, self._keep = source, keep
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._source.raw([self._keep[place]])[0]
 
 
 def summary(scores: Sequence[Score], method: str) -> str:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 State: TypeAlias = Tensor | Mapping[str, "State"]
+Shape: TypeAlias = tuple[int, ...] | Mapping[str, "Shape"]
+"""Of one item of a state, without the batch axis."""
 S = TypeVar("S", bound=State)
 """The kind of state that a process or a posterior is over."""
 Condition: TypeAlias = Mapping[str, Tensor] | None
@@ -49,6 +51,18 @@ def device(state: State) -> torch.device:
     return next(leaves(state)).device
 
 
+def empty(shape: Shape, n: int, device: torch.device | None = None) -> State:
+    """A state of n items of this shape, whose values do not matter.
+
+    Example:
+        >>> empty({"x": (2, 3), "kind": ()}, 5)["kind"].shape
+        torch.Size([5])
+    """
+    if isinstance(shape, Mapping):
+        return {name: empty(part, n, device) for name, part in shape.items()}
+    return torch.empty(n, *shape, device=device)
+
+
 def expand(t: Tensor, like: Tensor, trailing: int = 0) -> Tensor:
     """Append axes of length one to a prefix-shaped tensor until it broadcasts against ``like``.
 
@@ -64,6 +78,29 @@ def expand(t: Tensor, like: Tensor, trailing: int = 0) -> Tensor:
     if t.ndim == 0:
         return t
     return t.reshape(t.shape + (1,) * (like.ndim - t.ndim + trailing))
+
+
+def latest(t: Any) -> Tensor:
+    """The latest of the times of each item: of shape ``()`` or ``(B,)``, whatever the times' own.
+
+    Example:
+        >>> latest({"x": torch.tensor([[0.0, 0.5], [0.2, 0.0]]), "y": torch.tensor([0.1, 0.1])})
+        tensor([0.5000, 0.2000])
+    """
+    if isinstance(t, Mapping):
+        return torch.stack(torch.broadcast_tensors(*map(latest, t.values()))).amax(0)
+    t = torch.as_tensor(t)
+    return t.flatten(1).amax(1) if t.ndim > 1 else t
+
+
+def clean_where(given: State, t: Tensor | float) -> State:
+    """Times of every element: 0 where it is given, and t, of shape ``()`` or ``(B,)``, elsewhere."""
+    t = torch.as_tensor(t, dtype=torch.float64, device=device(given)).expand(batch_size(given))
+
+    def times(clean: Tensor) -> Tensor:
+        return expand(t, clean).expand_as(clean).masked_fill(clean, 0.0)
+
+    return map_leaves(times, given)
 
 
 def at_least_float32(state: S) -> S:

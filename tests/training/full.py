@@ -19,7 +19,7 @@ def main(folder: Path, how_long: str) -> None:
     denoiser, objective = ring.parts()
     sheets = 0
 
-    def sample_grid():
+    def show():
         nonlocal sheets
         sheets += 1
         if sheets == 2:
@@ -30,7 +30,7 @@ def main(folder: Path, how_long: str) -> None:
 
     config = TrainingConfig(batch=32, steps=12, evaluate_every=4, sample_every=2, save_every=0.0001)
     try:
-        train(denoiser, objective, ring.Ring(), config, folder, save_model=ring.save_model, sample_grid=sample_grid)
+        train(denoiser, objective, ring.Ring(), config, folder, save_model=ring.save_model, show=show)
     except UserError as error:
         print(f"UserError: {error}", file=sys.stderr)
         sys.exit(2)

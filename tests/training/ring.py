@@ -120,7 +120,7 @@ def run(
         config,
         folder,
         save_model=save_model,
-        sample_grid=lambda: picture(denoiser),
+        show=lambda: picture(denoiser),
         progress=progress,
     )
     return denoiser, result

@@ -20,8 +20,8 @@ from suffuse.codecs.conditions import CaptionCodec, ClassCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.data.loader import Batches, mirror, order, split
 from suffuse.data.pictures import decoding, open_picture
-from suffuse.data.report import scan
-from suffuse.data.sources import ArraySource, Source, open_source
+from suffuse.data.records import PictureSource
+from suffuse.data.sources import ArraySource, open_source
 from suffuse.errors import UserError
 from suffuse.rng import Streams
 
@@ -45,14 +45,14 @@ def table(path: Path, *rows: dict[str, object]) -> None:
         writer.writerows(rows)
 
 
-def names(source: Source) -> list[str]:
+def names(source: PictureSource) -> list[str]:
     return [source[position].name for position in range(len(source))]
 
 
 def refused(path: object, **options: str) -> str:
     """The one sentence that says why a source was refused, on opening or on scanning it."""
     with pytest.raises(UserError) as error:
-        scan(open_source(path, **options))
+        open_source(path, **options).scan()
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -67,7 +67,7 @@ def test_a_nested_folder_of_pictures(tmp_path: Path):
     assert names(source) == ["a.JPG", "b.png", "deep/d.gif", "deep/er/c.webp"]
     assert source.fields == ()
     assert np.array_equal(np.array(source[1].image), np.array(picture(0)))
-    report = scan(source)
+    report = source.scan()
     assert (report.found, report.kept, report.keep, report.left_out) == (4, 4, [0, 1, 2, 3], [])
 
 
@@ -80,7 +80,7 @@ def test_sub_folders_are_classes(tmp_path: Path):
     assert dict(zip(names(source), source.column("label"), strict=True)) == {
         "4.png": None, "cats/1.png": "cats", "cats/long hair/2.png": "cats", "dogs/3.png": "dogs"
     }  # fmt: skip
-    report = scan(source)
+    report = source.scan()
     assert report.labels == {"cats": 2, "dogs": 1}
     assert report.fields == {"label": 3}
     assert report.notes == ["the folder birds holds no pictures"]
@@ -110,7 +110,7 @@ def test_metadata_gives_fields(tmp_path: Path, kind: str):
         ("in/1.png", "another", "x"),
         ("in/2.png", None, None),
     ]
-    report = scan(source)
+    report = source.scan()
     assert report.fields == {"caption": 2, "label": 3}
     assert report.duplicates == 0
     assert report.notes == [f"1 rows of metadata.{kind} repeat an earlier row"]
@@ -141,7 +141,7 @@ def test_arrays():
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
     source = ArraySource(images, np.array([3, 1, 3, 0, 1]), name="noise")
     assert source.column("label") == [3, 1, 3, 0, 1]
-    report = scan(source)
+    report = source.scan()
     assert report.sizes["max"] == (6, 4)
     assert report.labels == {"3": 2, "1": 2, "0": 1}
     x, _ = Batches(source, ImageCodec((4, 6))).batch([4, 0])
@@ -190,7 +190,7 @@ def test_parquet_and_saved_sets(tmp_path: Path):
         source = open_source(place)
         assert source.fields == ("label", "caption")
         assert source.column("label") == ["dog", "cat", "cat", None, None]
-        report = scan(source)
+        report = source.scan()
         assert report.keep == [0, 3, 4]
         assert dict(report.left_out).keys() == {"row 1", "row 2"}
         assert report.labels == {"dog": 1}
@@ -210,7 +210,7 @@ def test_parquet_that_others_wrote(tmp_path: Path):
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "binary.parquet")
     source = open_source(tmp_path / "binary.parquet")
     assert source.column("id") == [7, 8]
-    assert scan(source).kept == 2
+    assert source.scan().kept == 2
     pyarrow.parquet.write_table(pyarrow.table({"id": [7, 8]}), tmp_path / "none.parquet")
     assert "no column of" in refused(tmp_path / "none.parquet")
     put(tmp_path / "bad.parquet", b"PAR1 and then nothing")
@@ -285,7 +285,7 @@ def test_bad_files_among_good_ones_are_left_out_with_reasons(tmp_path: Path):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     source = open_source(tmp_path)
     calls: list[tuple[int, int]] = []
-    report = scan(source, threads=3, progress=lambda done, total: calls.append((done, total)))
+    report = source.scan(lambda done, total: calls.append((done, total)), threads=3)
     reasons = dict(report.left_out)
     assert sorted(names(source)[position] for position in report.keep) == [
         "copy.jpg", "good.jpg", "one.png", "png named.jpg"
@@ -324,7 +324,7 @@ def test_metadata_naming_files_that_are_not_there(tmp_path: Path):
     files = ("1.png", "2.png", "../secret.png", str(tmp_path / "secret.png"))
     rows = [{"file_name": name, "label": "x"} for name in files]
     table(tmp_path / "set/metadata.csv", *rows)
-    report = scan(open_source(tmp_path / "set"))
+    report = open_source(tmp_path / "set").scan()
     assert (report.found, report.kept, report.labels) == (4, 1, {"x": 1})
     assert ("2.png", "named in metadata.csv, but there is no such file") in report.left_out
     table(tmp_path / "set/metadata.csv", *rows[1:])
@@ -367,7 +367,7 @@ def test_links_that_loop_do_not_hang(tmp_path: Path):
     os.mkfifo(tmp_path / "set/pipe.png")
     source = open_source(tmp_path / "set")
     assert names(source) == ["a/1.png", "x.png", "z/3.png", "e/2.png"]
-    report = scan(source)
+    report = source.scan()
     assert report.kept == 3
     assert sum("links to a folder read elsewhere" in note for note in report.notes) == 6
     (tmp_path / "home").symlink_to("set")
@@ -391,7 +391,7 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
     """A folder with a file and a folder that no one may read; the folders above it can be walked through."""
     for number, name in enumerate(["a.png", "b.png", "sub/c.png"]):
         put(tmp_path / name, picture(number))
-    scan(open_source(tmp_path))  # now, as it loads modules from places an ordinary user may not read
+    open_source(tmp_path).scan()  # now, as it loads modules from places an ordinary user may not read
     above = [folder for folder in tmp_path.parents if folder.stat().st_uid == os.getuid() and folder != Path("/")]
     modes = {folder: folder.stat().st_mode for folder in above}
     for folder in above:
@@ -406,7 +406,7 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_may_not_be_read_is_left_out(unreadable: Path, nobody: None):
-    report = scan(open_source(unreadable))
+    report = open_source(unreadable).scan()
     assert report.left_out == [("a.png", "no permission to read it")]
     assert report.notes == ["the folder sub was passed over: no permission to read it"]
     assert "no permission" in refused(unreadable / "sub")
@@ -428,7 +428,7 @@ def test_large_pictures_are_kept_and_absurd_ones_left_out(tmp_path: Path):
     put(tmp_path / "larger.png", Image.new("1", (9500, 9500), 1), compress_level=1)  # PIL warns of it, we do not
     put(tmp_path / "absurd.png", hollow_png(20000, 20000))
     source = open_source(tmp_path)
-    report = scan(source)
+    report = source.scan()
     assert report.left_out == [("absurd.png", "too large: more than 178 megapixels")]
     assert report.sizes["max"] == (9500, 9500)
     x, _ = Batches(source, ImageCodec(4, 1), keep=report.keep).batch([0, 1])
@@ -454,7 +454,6 @@ from pathlib import Path
 from suffuse.codecs.image import ImageCodec
 from suffuse.data.loader import Batches
 from suffuse.data.pictures import decoding, open_picture
-from suffuse.data.report import scan
 from suffuse.data.sources import ArraySource, open_source
 import numpy as np
 
@@ -464,7 +463,7 @@ def peak():
 Batches(ArraySource(np.zeros((8, 9, 9), np.uint8)), ImageCodec(32, 1)).batch(range(8))
 before = peak()
 source = open_source(sys.argv[1])
-report = scan(source, threads=5)
+report = source.scan(threads=5)
 x, _ = Batches(source, ImageCodec(32, 1)).batch(range(5))
 assert report.kept == 5 and np.allclose(x, 100 / 127.5 - 1)
 print(peak() - before)
@@ -490,11 +489,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def batches(folder: Path, **options: int) -> tuple[Source, Batches, ClassCodec, CaptionCodec]:
+def batches(folder: Path, **options: int) -> tuple[PictureSource, Batches, ClassCodec, CaptionCodec]:
     source = open_source(folder)
     classes, captions = ClassCodec.fit(source.column("label")), CaptionCodec.fit(source.column("caption"))
     conditions = {"class": ("label", classes), "text": ("caption", captions)}
-    return source, Batches(source, ImageCodec(8), conditions, scan(source).keep, **options), classes, captions
+    return source, Batches(source, ImageCodec(8), conditions, source.scan().keep, **options), classes, captions
 
 
 @pytest.mark.parametrize("memory", [0, 500, 2**30])

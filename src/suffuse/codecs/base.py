@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 from torch import Tensor
 
-from suffuse.tree import State
+from suffuse.errors import UserError
+from suffuse.rng import Streams
+from suffuse.tree import Shape, State
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -27,7 +29,7 @@ class Codec(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Shape of one encoded item, without the batch axis."""
 
     @property
@@ -40,8 +42,15 @@ class Codec(ABC):
         """Turn raw items into a batched state in its compact form, without randomness."""
 
     @abstractmethod
-    def unpack(self, packed: State) -> State:
-        """Turn a packed batch into the batched state that a process sees."""
+    def unpack(self, packed: State, rng: Streams | None = None) -> State:
+        """Turn a packed batch into the batched state that a process sees.
+
+        Args:
+            packed: what `pack` gave.
+            rng: streams of the items, by which a codec whose raw values stand for cells (as an integer among real
+                numbers does) draws a point of the cell, and one of long items draws a window. Without them, or where
+                there is nothing to draw, it is a function of the item alone.
+        """
 
     def encode(self, raw: Sequence[Any]) -> State:
         """Turn raw items into a batched state, (B, *shape)."""
@@ -50,6 +59,27 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, state: State) -> list[Any]:
         """Turn a batched state, of a model or of `encode`, into raw items."""
+
+    def partial(self, raw: Sequence[Any]) -> tuple[State, State]:
+        """Turn raw items with holes into a batched state, and a bool for every element: whether it is known.
+
+        Raises:
+            UserError: these items cannot have holes.
+        """
+        raise UserError(f"items of the kind {self.kind} have no way to write holes")
+
+    def put_back(self, raw: Any, item: Any) -> Any:
+        """The item that fills the holes of a raw one, with what that one tells put back to the letter."""
+        del raw
+        return item
+
+    def items(self, collection: Any) -> Sequence[Any]:
+        """Raw items of what users hold several of them in: a sequence, where the subclass says nothing else."""
+        return collection
+
+    def collect(self, items: list[Any]) -> Any:
+        """What users hold several items in, of raw items: the inverse of `items`."""
+        return items
 
     @abstractmethod
     def config(self) -> dict[str, JSON]:

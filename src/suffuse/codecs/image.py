@@ -10,6 +10,7 @@ from torch import Tensor
 
 from suffuse.codecs.base import JSON, Codec
 from suffuse.errors import UserError
+from suffuse.rng import Streams
 from suffuse.tree import State
 
 _EXIF_ORIENTATION = 0x0112
@@ -72,7 +73,7 @@ class ImageCodec(Codec):
             raise UserError(f"pictures of {channels} channels are not known; give 1 (grey), 3 (RGB) or 4 (RGBA)")
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return (self.channels, self.height, self.width)
 
@@ -89,7 +90,7 @@ class ImageCodec(Codec):
             item.copy_(torch.from_numpy(pixels.reshape(self.height, self.width, self.channels)).permute(2, 0, 1))
         return packed
 
-    def unpack(self, packed: State) -> Tensor:
+    def unpack(self, packed: State, rng: Streams | None = None) -> Tensor:
         """Return the states of packed pictures, float32 in [-1, 1]."""
         state = cast(Tensor, packed).float() / 127.5 - 1
         if self.channels < 4:

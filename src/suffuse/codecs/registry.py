@@ -3,6 +3,7 @@
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.table import TableCodec
 
-CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec,)}
+CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec, TableCodec)}
 CONDITIONS: dict[str, type[ConditionCodec]] = {codec.kind: codec for codec in (ClassCodec, CaptionCodec)}

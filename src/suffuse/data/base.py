@@ -1,50 +1,37 @@
-"""What a source of data is: an indexable sequence of records, read when asked for."""
+"""What a source of data is: an indexable sequence of items of one kind, read when asked for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from PIL import Image
-
-from suffuse.data.pictures import open_picture
 from suffuse.data.report import Report
 from suffuse.errors import UserError
+from suffuse.rng import Streams
+from suffuse.tree import State
 
 
-@dataclass(frozen=True)
-class Record:
-    """One picture and what is said about it.
+class Packer(Protocol):
+    """What is asked of a codec here: slow work per item, whose small result is kept, then fast work per batch."""
 
-    Args:
-        name: what to call it in a message, e.g. its path within the source.
-        fields: a value for every field of the source, None where it is missing.
-        payload: reads the bytes of its file, or gives the picture itself.
-    """
+    def pack(self, raw: Sequence[Any]) -> State:
+        """Turn raw items into a compact batched state."""
+        ...
 
-    name: str
-    fields: Mapping[str, Any]
-    payload: Callable[[], bytes | Image.Image]
-
-    @property
-    def image(self) -> Image.Image:
-        """The picture, opened anew; its pixels are decoded when they are used."""
-        return as_picture(self.payload())
-
-
-def as_picture(payload: bytes | Image.Image) -> Image.Image:
-    """Open a record's payload."""
-    return open_picture(payload) if isinstance(payload, bytes) else payload
+    def unpack(self, packed: State, rng: Streams | None = None) -> State:
+        """Turn a packed batch into the state that a process sees."""
+        ...
 
 
 class Source(ABC):
-    """An indexable sequence of records. What it lists may still turn out unreadable: `scan` finds that out."""
+    """An indexable sequence of items. What it lists may still turn out unreadable: `scan` finds that out."""
 
+    kind: ClassVar[str]
+    """What its items are: the kind of codec that reads them."""
     name: str
     """What to call the source in a message."""
     fields: tuple[str, ...]
-    """Names of the fields that its records have."""
+    """Names of what is said about its items."""
     report: Report
     """What was found and left out while listing; `scan` completes it."""
 
@@ -52,25 +39,55 @@ class Source(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, position: int) -> Record: ...
+    def names(self, positions: Sequence[int]) -> list[str]:
+        """What the items at these positions are called."""
+
+    @abstractmethod
+    def raw(self, positions: Sequence[int]) -> list[Any]:
+        """Read the items at these positions.
+
+        Raises:
+            UserError: one of them cannot be read.
+        """
+
+    def packed(self, positions: Sequence[int], codec: Packer) -> State:
+        """Read and pack the items at these positions.
+
+        Raises:
+            UserError: one of them cannot be read.
+        """
+        return codec.pack(self.raw(positions))
+
+    @abstractmethod
+    def scan(self, progress: Callable[[int, int], None] | None = None) -> Report:
+        """Look at every item once, and report what can be used.
+
+        Args:
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: no item can be used.
+        """
 
     @abstractmethod
     def _values(self, field: str) -> list[Any]:
-        """Return a field of all records; the field is one of `fields`."""
+        """Return a field of all items; the field is one of `fields`."""
 
     def column(self, field: str) -> list[Any]:
-        """Return the values of one field, one per record, None where it is missing.
+        """Return the values of one field, one per item, None where it is missing.
 
         Raises:
             UserError: there is no such field.
         """
         if field not in self.fields:
-            raise UserError(f"{self.name} has no field {field!r}; {_choice(field, self.fields)}")
+            raise UserError(f"{self.name} has no field {field!r}; {self._choice(field)}")
         return self._values(field)
 
+    def _choice(self, field: str) -> str:
+        if not self.fields:
+            return self.without_fields
+        near = get_close_matches(field, self.fields, n=1)
+        return f"its fields are {', '.join(self.fields)}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
-def _choice(field: str, fields: tuple[str, ...]) -> str:
-    if not fields:
-        return "it has pictures only: put them in one folder per class, or add a metadata.csv with a column file_name"
-    near = get_close_matches(field, fields, n=1)
-    return f"its fields are {', '.join(fields)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    without_fields: ClassVar[str] = "it has none"
+    """What to say of a source without fields, and how to get some."""

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from suffuse.data import metadata
-from suffuse.data.base import Record, Source
 from suffuse.data.pictures import read_file, refusal, suffixes
+from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.errors import UserError
 
@@ -100,7 +100,7 @@ def _sort_in(path: str, listing: Listing) -> None:
         (listing.tables if suffix == ".parquet" else listing.others).append(path)
 
 
-class FolderSource(Source):
+class FolderSource(PictureSource):
     """The pictures of a folder, as `list_folder` found them.
 
     Fields are the columns of the metadata files but `file_name`; where none of them is `label`, and there are at

@@ -1,33 +1,18 @@
 """Positions to batches, and sample indices to positions."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from suffuse.data.base import Source
-from suffuse.data.pictures import decoding, refusal
+from suffuse.data.base import Packer, Source
 from suffuse.data.report import workers
 from suffuse.errors import UserError
 from suffuse.rng import Streams
-from suffuse.tree import PRESENT, State, concatenate, leaves
-
-
-class Packer(Protocol):
-    """What is asked of a codec here: slow work per item, whose small result is kept, then fast work per batch."""
-
-    def pack(self, raw: Sequence[Any]) -> State:
-        """Turn raw items into a compact batched state."""
-        ...
-
-    def unpack(self, packed: State) -> State:
-        """Turn a packed batch into the state that a process sees."""
-        ...
+from suffuse.tree import PRESENT, State, concatenate, leaves, map_leaves
 
 
 class Encoder(Protocol):
@@ -39,17 +24,17 @@ class Encoder(Protocol):
 
 
 class Batches:
-    """The records of a source as encoded batches, by position.
+    """The items of a source as encoded batches, by position.
 
-    Each record is read and packed once and kept in memory, until the bound on memory is reached; the others
+    Each item is read and packed once and kept in memory, until the bound on memory is reached; the others
     are read whenever they are asked for. Reading is done by a pool of threads.
 
     Args:
-        source: the records.
-        codec: for their pictures.
+        source: the items.
+        codec: that packs them.
         conditions: for each condition, by name: the field it comes from, and the codec for it.
-        keep: positions in the source of the records to use, as `scan` reports them; by default all.
-        memory: bytes to spend on packed pictures.
+        keep: positions in the source of the items to use, as its scan reports them; by default all.
+        memory: bytes to spend on packed items.
 
     Raises:
         UserError: a condition's field is not in the source, or a value of it cannot be encoded.
@@ -63,110 +48,96 @@ class Batches:
         keep: Sequence[int] | Tensor | None = None,
         memory: int = 2**30,
     ) -> None:
-        self._source, self._codec, self._memory = source, codec, memory
-        self._keep = torch.arange(len(source)) if keep is None else torch.as_tensor(keep, dtype=torch.long)
+        self._source, self._codec = source, codec
+        self._keep = torch.as_tensor(range(len(source)) if keep is None else keep, dtype=torch.long)
         self._conditions: dict[str, Tensor] = {}
         for name, (field, encoder) in (conditions or {}).items():
             column = source.column(field)
             values, present = encoder.encode([column[position] for position in self._keep.tolist()])
             self._conditions |= {name: values, name + PRESENT: present}
-        self._packed: dict[int, State] = {}
-        self._awaited: dict[int, Future[State]] = {}
+        self._kept = _Kept(len(self._keep), memory)
+        self._awaited: dict[int, tuple[Future[State], int]] = {}
         self._pool = ThreadPoolExecutor(workers(), thread_name_prefix="suffuse-data")
 
     def __len__(self) -> int:
         return len(self._keep)
 
-    def batch(self, positions: Tensor | Sequence[int]) -> tuple[State, dict[str, Tensor]]:
-        """Return states and conditions of the records at positions in [0, len(self)), in their order.
+    def batch(self, positions: Tensor | Sequence[int], rng: Streams | None = None) -> tuple[State, dict[str, Tensor]]:
+        """Return states and conditions of the items at positions in [0, len(self)), in their order.
 
         A condition `name` has an entry of values and an entry `name/present`, which items have it.
 
+        Args:
+            positions: (B,).
+            rng: streams of the items, for codecs that draw where they unpack.
+
         Raises:
-            UserError: a picture can no longer be read.
+            UserError: an item can no longer be read.
         """
         places = torch.as_tensor(positions, dtype=torch.long)
-        return self._codec.unpack(self._gather(places.tolist())), {
+        return self._codec.unpack(self._gather(places), rng), {
             name: values[places] for name, values in self._conditions.items()
         }
 
     def prefetch(self, positions: Tensor | Sequence[int]) -> None:
-        """Start to read the records of the next batch; what an earlier call began and nobody fetched is dropped."""
-        wanted = dict.fromkeys(torch.as_tensor(positions, dtype=torch.long).tolist())
-        for place in [place for place in self._awaited if place not in wanted]:
-            self._awaited.pop(place).cancel()
-        self._begin(wanted)
-
-    def _gather(self, places: list[int]) -> State:
+        """Start to read the items of the next batch; what an earlier call began and nobody fetched is dropped."""
+        places = torch.as_tensor(positions, dtype=torch.long)
+        wanted = set(places.tolist())
+        self._awaited = {place: job for place, job in self._awaited.items() if place in wanted}
         self._begin(places)
-        items = {place: self._packed[place] if place in self._packed else self._fetch(place) for place in set(places)}
-        return concatenate([items[place] for place in places])
 
-    def _begin(self, places: Iterable[int]) -> None:
-        for place in places:
-            if place not in self._packed and place not in self._awaited:
-                self._awaited[place] = self._pool.submit(self._pack, place)
+    def _begin(self, places: Tensor) -> None:
+        """Have the pool read what is neither kept nor being read, each thread a share of it."""
+        missing = [place for place in dict.fromkeys(self._kept.missing(places)) if place not in self._awaited]
+        share = -(-len(missing) // workers())
+        for start in range(0, len(missing), max(1, share)):
+            part = missing[start : start + share]
+            job = self._pool.submit(self._pack, part)
+            self._awaited |= {place: (job, row) for row, place in enumerate(part)}
 
-    def _fetch(self, place: int) -> State:
-        item = self._awaited.pop(place).result()
-        size = sum(leaf.nbytes for leaf in leaves(item))
-        if size <= self._memory:
-            self._memory -= size
-            self._packed[place] = item
-        return item
+    def _pack(self, places: list[int]) -> State:
+        return self._source.packed(self._keep[places].tolist(), self._codec)
 
-    def _pack(self, place: int) -> State:
-        with reading(self._source, int(self._keep[place])) as image:
-            return self._codec.pack([image])
-
-
-class Pictures:
-    """Some of the pictures of a source, by position; each is read when it is asked for, and not kept.
-
-    Args:
-        source: the records.
-        keep: their positions in the source, as `scan` reports them.
-
-    Example:
-        >>> import numpy as np
-        >>> from suffuse.data.sources import ArraySource
-        >>> Pictures(ArraySource(np.arange(12, dtype=np.uint8).reshape(3, 2, 2)), [0, 2])[1].getpixel((0, 0))
-        8
-    """
-
-    def __init__(self, source: Source, keep: Sequence[int]) -> None:
-        self._source, self._keep = source, keep
-
-    def __len__(self) -> int:
-        return len(self._keep)
-
-    def __getitem__(self, place: int) -> Image.Image:
-        with reading(self._source, self._keep[place]) as image:
-            image.load()
-            return image
-
-    @property
-    def names(self) -> list[str]:
-        """What the source calls them."""
-        return [self._source[position].name for position in self._keep]
+    def _gather(self, places: Tensor) -> State:
+        self._begin(places)
+        fresh: dict[int, State] = {}
+        for place in dict.fromkeys(self._kept.missing(places)):
+            job, row = self._awaited.pop(place)
+            fresh[place] = map_leaves(lambda leaf, row=row: leaf[row : row + 1], job.result())
+        for place, item in fresh.items():
+            self._kept.put(place, item)
+        left = set(self._kept.missing(places))
+        if not left:
+            return self._kept.get(places)
+        return concatenate([fresh[place] if place in left else self._kept.get(torch.tensor([place]))
+                            for place in places.tolist()])  # fmt: skip
 
 
-@contextmanager
-def reading(source: Source, position: int) -> Generator[Image.Image]:
-    """Hold while the picture of a record is decoded and used.
+class _Kept:
+    """Packed items in memory, as many as a bound on bytes allows, the first come first."""
 
-    Raises:
-        UserError: it cannot be read.
-    """
-    record = source[position]
-    try:
-        image = record.image
-        with decoding(image):
-            yield image
-    except Exception as error:  # a decoder that is fed garbage may raise anything
-        raise UserError(
-            f"{record.name} of {source.name} cannot be read: {refusal(error)}; scan the source again"
-        ) from error
+    def __init__(self, size: int, memory: int) -> None:
+        self._slots = torch.full((size,), -1)
+        self._memory, self._used, self._capacity = memory, 0, 0
+        self._store: State | None = None
+
+    def missing(self, places: Tensor) -> list[int]:
+        return places[self._slots[places] < 0].tolist()
+
+    def put(self, place: int, item: State) -> None:
+        """Keep an item, where there is room."""
+        if self._store is None:
+            self._capacity = min(len(self._slots), self._memory // max(1, sum(leaf.nbytes for leaf in leaves(item))))
+            self._store = map_leaves(lambda leaf: leaf.new_empty(self._capacity, *leaf.shape[1:]), item)
+        if self._used < self._capacity:
+            slot, self._used = self._used, self._used + 1
+            map_leaves(lambda store, leaf: store[slot].copy_(leaf[0]), self._store, item)
+            self._slots[place] = slot
+
+    def get(self, places: Tensor) -> State:
+        """The items at places, all of them kept."""
+        assert self._store is not None
+        return map_leaves(lambda store: store[self._slots[places]], self._store)
 
 
 def mirror(images: Tensor, which: Tensor) -> Tensor:

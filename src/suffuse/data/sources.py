@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from suffuse.data.base import Record, Source
+from suffuse.data.base import Source
+from suffuse.data.files import ROWS
 from suffuse.data.folder import FolderSource, list_folder
+from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
-from suffuse.data.tables import is_saved_set, open_hub, open_parquet, open_saved_set
+from suffuse.data.rows import open_rows
+from suffuse.data.tables import holds_pictures, is_saved_set, open_hub, open_parquet, open_saved_set
 from suffuse.errors import UserError
 
 __all__ = ["ArraySource", "Record", "Source", "open_source"]
@@ -21,8 +24,8 @@ __all__ = ["ArraySource", "Record", "Source", "open_source"]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def open_source(path: str | Path, *, split: str | None = None) -> Source:
-    """Open a source of pictures; nothing is decoded yet.
+def open_source(path: str | Path, *, split: str | None = None, kind: str | None = None) -> Source:
+    """Open a source; nothing is decoded yet.
 
     A source is a folder of pictures (see `FolderSource`), a parquet file or a folder of them, a set saved by the
     `datasets` library, or, if nothing of that name is here, a data set of the hub named "user/set".
@@ -30,6 +33,7 @@ def open_source(path: str | Path, *, split: str | None = None) -> Source:
     Args:
         path: where it is.
         split: which part of a source that is divided, e.g. "test"; by default "train" where there is one.
+        kind: what the data is; by default found out.
 
     Raises:
         UserError: there is no such source, or nothing in it is a picture.
@@ -38,15 +42,13 @@ def open_source(path: str | Path, *, split: str | None = None) -> Source:
     if os.path.isdir(place):
         return _open_folder(place, split)
     if os.path.isfile(place):
-        if place.suffix.lower() == ".parquet":
-            return open_parquet(place, split)
-        raise UserError(f"{path} is one file; give the folder it is in, or a .parquet file")
+        return _open_file(place, split)
     if _HUB_NAME.fullmatch(str(path)) and not os.path.isdir(place.parent):
         return open_hub(str(path), split)
     raise UserError(_nothing_there(place))
 
 
-class ArraySource(Source):
+class ArraySource(PictureSource):
     """Pictures in memory, e.g. of a demonstration.
 
     Args:
@@ -94,6 +96,15 @@ class ArraySource(Source):
 def _plain(label: Any) -> Any:
     """A NumPy number as Python's own, so that its text is its value."""
     return label.item() if isinstance(label, np.generic) else label
+
+
+def _open_file(path: Path, split: str | None) -> Source:
+    """A parquet file may hold pictures; all other files of rows are tables."""
+    if path.suffix.lower() == ".parquet" and holds_pictures(path):
+        return open_parquet(path, split)
+    if path.suffix.lower() in ROWS:
+        return open_rows(path)
+    raise UserError(f"{path} is no file that is read; give the folder it is in, or one of {', '.join(ROWS)}")
 
 
 def _open_folder(folder: Path, split: str | None) -> Source:

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suffuse.data.base import Record, Source
 from suffuse.data.pictures import read_file
+from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.errors import UserError
 
@@ -46,6 +46,19 @@ def open_parquet(path: Path, split: str | None) -> "TableSource":
     return TableSource(str(path), _choose_split(str(path), loaded, split))
 
 
+def holds_pictures(path: Path) -> bool:
+    """Whether a column of a parquet file is, or may be, one of pictures."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError):
+        return True  # what is wrong with it is said when it is opened
+    kinds = [field.type for field in schema]
+    return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in kinds)
+
+
 def open_hub(name: str, split: str | None) -> "TableSource":
     """Open a data set of the hub, by way of the library's cache."""
     from datasets import load_dataset
@@ -60,7 +73,7 @@ def open_hub(name: str, split: str | None) -> "TableSource":
     return TableSource(name, _choose_split(name, loaded, split))
 
 
-class TableSource(Source):
+class TableSource(PictureSource):
     """A `datasets.Dataset` with a column of pictures; every other column is a field, a ClassLabel by its names.
 
     Args:

@@ -134,6 +134,7 @@ def walk(model: Model, columns: int = 10) -> Image.Image:
     process = model.denoiser.process
     assert isinstance(process, Gaussian)
     steps = model.recipe.sampling.sampling_steps
+    assert steps is not None
     first = steps // 4  # before, there is nothing but noise to see
     kept = {first + round(i * (steps - 1 - first) / (columns - 1)) for i in range(columns)}
     frames: list[list[Image.Image]] = []

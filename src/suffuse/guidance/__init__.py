@@ -2,6 +2,7 @@
 
 from suffuse.guidance.classifier import Classifier, Rewarded
 from suffuse.guidance.composed import AllOf, AnyOf
+from suffuse.guidance.given import Given
 from suffuse.guidance.guided import ClassifierFree, Guided, Negative
 from suffuse.guidance.rules import RULES, Projected, Rescaled, Rule, Tilted
 
@@ -11,6 +12,7 @@ __all__ = [
     "AnyOf",
     "Classifier",
     "ClassifierFree",
+    "Given",
     "Guided",
     "Negative",
     "Projected",

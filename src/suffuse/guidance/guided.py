@@ -11,7 +11,18 @@ from suffuse.guidance.rules import Rule, Tilted
 from suffuse.parameterizations import Direct
 from suffuse.posteriors import Posterior
 from suffuse.processes import Time
-from suffuse.tree import PRESENT, Condition, State, batch_size, concatenate, presence, value_names, without
+from suffuse.tree import (
+    PRESENT,
+    Condition,
+    State,
+    batch_size,
+    concatenate,
+    latest,
+    map_leaves,
+    presence,
+    value_names,
+    without,
+)
 
 Interval = tuple[float, float]
 Weight = float | Callable[[Tensor], Tensor]
@@ -133,7 +144,7 @@ class _Strength:
 
     def at(self, t: Time) -> float | Tensor:
         """A number where one serves all items, otherwise (B,)."""
-        t = torch.as_tensor(t)
+        t = latest(t)
         inside = (t >= self.interval[0]) & (t <= self.interval[1])
         weight = self.weight(t.double()) if callable(self.weight) else torch.tensor(self.weight, dtype=torch.float64)
         weight = torch.where(inside, weight.to(inside.device), 1.0)
@@ -177,7 +188,7 @@ def _is_one(weight: float | Tensor) -> bool:
 def asked_together(denoiser: Denoiser, x_t: State, t: Time, conditions: Sequence[Condition]) -> list[Posterior[Any]]:
     """The answers for several conditions, from one call."""
     times, n = len(conditions), batch_size(x_t)
-    moments = torch.cat([t] * times) if isinstance(t, Tensor) and t.ndim else t
+    moments = map_leaves(lambda leaf: torch.cat([leaf] * times) if isinstance(leaf, Tensor) and leaf.ndim else leaf, t)
     posterior = denoiser(concatenate([x_t] * times), moments, _joined(conditions))
     return [posterior[k * n : (k + 1) * n] for k in range(times)]
 

@@ -1,7 +1,8 @@
 """Networks: a state, a noise level and conditions in, a state out; they know nothing of diffusion."""
 
 from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Tokens, Vector
+from suffuse.networks.mixed import Mixed
 from suffuse.networks.transformer import Transformer
 from suffuse.networks.unet import UNet
 
-__all__ = ["Classes", "Condition", "Conditioner", "Conditions", "Tokens", "Transformer", "UNet", "Vector"]
+__all__ = ["Classes", "Condition", "Conditioner", "Conditions", "Mixed", "Tokens", "Transformer", "UNet", "Vector"]

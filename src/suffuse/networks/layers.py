@@ -85,6 +85,23 @@ def check_input(x: Tensor, channels: int, dimensions: int) -> None:
         )
 
 
+def known_parts(level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-SNRs of any prefix shape as that of each item's noisiest element, and marks of the elements with less noise.
+
+    Args:
+        level: (), (B,) or any longer prefix of the shape of x.
+        x: the state.
+
+    Returns:
+        Levels () or (B,), and marks of the shape and type of x: 1 where an element is clean, else 0.
+    """
+    if level.ndim < 2:
+        return level, torch.zeros_like(x)
+    items = level.flatten(1).amin(1)
+    every = level.reshape(level.shape + (1,) * (x.ndim - level.ndim)).expand_as(x)
+    return items, (every > items.reshape(-1, *(1,) * (x.ndim - 1))).to(x.dtype)
+
+
 class LevelEmbedding(nn.Module):
     """A noise level as a vector: fixed Fourier features, then two linear layers.
 

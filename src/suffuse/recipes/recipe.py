@@ -3,11 +3,14 @@
 Nothing here imports torch, so that the command line answers at once.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from suffuse.training.config import TrainingConfig
+
+KindName: TypeAlias = Literal["image", "text", "sequence", "table", "series"]
+"""The kinds of data that models are made of."""
 
 
 class Section(BaseModel):
@@ -19,23 +22,43 @@ class Section(BaseModel):
 class DataSection(Section):
     """What is learned."""
 
-    size: int | None = Field(
-        default=None, ge=1, le=4096, description="side of the pictures; by default chosen from the data"
-    )
-    channels: Literal[1, 3, 4] | None = Field(
-        default=None, description="1 grey, 3 colour, 4 with transparency; by default chosen from the data"
-    )
+    kind: KindName | None = Field(default=None, description="what the data is; by default found out")
     condition: tuple[str, ...] = Field(
         default=(), description="fields of the data that the model is told, such as: label"
     )
-    flip: bool = Field(default=False, description="show pictures mirrored half of the time")
+    target: str | None = Field(
+        default=None,
+        description="the field to predict: a column of a table, the label of a text, or the text written to another",
+    )
+    size: int | None = Field(
+        default=None, ge=1, le=4096, description="pictures: their side; by default chosen from the data"
+    )
+    channels: Literal[1, 3, 4] | None = Field(
+        default=None, description="pictures: 1 grey, 3 colour, 4 with transparency; by default chosen from the data"
+    )
+    flip: bool = Field(default=False, description="pictures: show them mirrored half of the time")
+    length: int | None = Field(
+        default=None,
+        ge=2,
+        le=65536,
+        description="texts and sequences: tokens seen at once; series: time steps; by default chosen from the data",
+    )
+    tokens: Literal["bytes", "characters", "words"] | None = Field(
+        default=None,
+        description="texts: what a token is; words are pieces learned from the texts; by default characters",
+    )
+    vocabulary: int = Field(default=4096, ge=300, le=65536, description="texts of words: how many different tokens")
 
 
 class NetworkSection(Section):
     """What learns it."""
 
-    network: Literal["unet", "transformer"] = Field(default="unet", description="the kind of network")
-    width: int = Field(default=64, ge=8, description="channels at full resolution, or of the transformer")
+    network: Literal["unet", "transformer", "mlp"] | None = Field(
+        default=None, description="the kind of network; by default that which suits the data"
+    )
+    width: int | None = Field(
+        default=None, ge=8, description="features: of a unet at full resolution, or of each token; by default chosen"
+    )
     multipliers: tuple[int, ...] | None = Field(
         default=None, description="unet: width of each level as a multiple; by default chosen from the size"
     )
@@ -48,42 +71,58 @@ class NetworkSection(Section):
         ge=1,
         description="side of the patches that the network sees; by default 1, for a transformer chosen from the size",
     )
-    depth: int = Field(default=6, ge=1, description="transformer: number of blocks")
+    depth: int | None = Field(
+        default=None, ge=1, description="transformer and mlp: number of blocks; by default chosen"
+    )
     heads: int = Field(default=4, ge=1, description="transformer: attention heads")
-    network_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout inside the network")
+    network_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="dropout inside the network; by default what suits the data"
+    )
 
 
 class ProcessSection(Section):
     """How data is destroyed, and what the network's output means."""
 
-    noise_schedule: Literal["edm", "cosine", "flow", "vp"] = Field(default="edm", description="noise schedule")
+    noise_schedule: Literal["edm", "cosine", "flow", "vp"] | None = Field(
+        default=None, description="noise schedule, for data of real numbers; by default edm, and flow for tables"
+    )
     parameterization: Literal["edm", "velocity", "flow", "epsilon", "data"] = Field(
-        default="edm", description="meaning of the network's output"
+        default="edm", description="meaning of the network's output, for data of real numbers"
     )
     coupling: Literal["independent", "assignment", "sinkhorn"] = Field(
-        default="independent", description="which noise goes with which picture"
+        default="independent", description="which noise goes with which item, for data of real numbers"
+    )
+    jumps: Literal["masked", "uniform"] = Field(
+        default="masked", description="what becomes of tokens: they are hidden, or replaced by any other"
     )
 
 
 class ObjectiveSection(Section):
     """What is minimised."""
 
-    time_law: Literal["log-normal", "uniform", "logit-normal"] = Field(
-        default="log-normal", description="law of the noise levels"
+    time_law: Literal["log-normal", "uniform", "logit-normal"] | None = Field(
+        default=None, description="law of the noise levels; by default log-normal, and uniform for tokens"
     )
     time_mean: float | None = Field(
         default=None,
         description="log-normal: mean of log(sigma/alpha), by default chosen from the size; logit-normal: of logit(t)",
     )
     time_std: float = Field(default=1.2, gt=0, description="log-normal and logit-normal: the deviation")
-    weight: Literal["edm", "elbo", "min-snr", "uniform"] = Field(
-        default="edm", description="weight of each noise level"
+    weight: Literal["edm", "elbo", "min-snr", "uniform"] | None = Field(
+        default=None, description="weight of each noise level; by default edm, and elbo for tokens"
     )
-    learned_weight: bool = Field(
-        default=True, description="even the loss out over noise levels by a learned uncertainty"
+    learned_weight: bool | None = Field(
+        default=None,
+        description="even the loss out over noise levels by a learned uncertainty; by default for real numbers alone",
     )
     condition_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="share of pictures shown without their condition"
+        default=0.1, ge=0, le=1, description="share of items shown without their condition"
+    )
+    given: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of items shown with some of their parts clean, to learn to infill; by default what suits",
     )
 
 
@@ -91,7 +130,9 @@ class SamplingSection(Section):
     """How the model samples unless told otherwise."""
 
     sampler: str | None = Field(default=None, description="the way to walk by name; by default the best for the steps")
-    sampling_steps: int = Field(default=20, ge=1, description="evaluations of the network")
+    sampling_steps: int | None = Field(
+        default=None, ge=1, description="evaluations of the network; by default what suits the data"
+    )
     guidance: float = Field(default=1.0, ge=0, description="weight of the condition; 1 is no guidance")
 
     @field_validator("sampler")
@@ -105,11 +146,11 @@ class SamplingSection(Section):
 
 
 class Recipe(Section):
-    """Every choice about a model of pictures.
+    """Every choice about a model. What is None is chosen from the kind of data, or from the data itself.
 
     Example:
-        >>> Recipe(data=DataSection(size=32)).network.width
-        64
+        >>> Recipe(data=DataSection(size=32)).sampling.guidance
+        1.0
     """
 
     data: DataSection = DataSection()

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from suffuse import grids
 from suffuse.denoiser import Denoiser
-from suffuse.processes import Gaussian
+from suffuse.processes import Gaussian, Product
 from suffuse.samplers.ancestral import Ancestral
 from suffuse.samplers.base import Sampler
+from suffuse.samplers.composed import Leafwise
 from suffuse.samplers.multistep import Adams
 
 _POWER = 1.25
@@ -31,7 +32,8 @@ def default(denoiser: Denoiser, evaluations: int) -> tuple[Sampler, Tensor]:
     """The sampler and the grid for so many evaluations.
 
     For Gaussian processes that is Adams' method on the velocity of the straightened flow in units of the data, of
-    an order that rises with the number of steps; for all others the process's own kernel.
+    an order that rises with the number of steps; for all others the process's own kernel, and for a product each leaf
+    as it would walk alone.
 
     Args:
         denoiser: of any process.
@@ -45,8 +47,14 @@ def default(denoiser: Denoiser, evaluations: int) -> tuple[Sampler, Tensor]:
         >>> sf.sample(denoiser, sampler, torch.randn(3, 1), times).shape
         torch.Size([3, 1])
     """
-    process = denoiser.process
+    process, scale = denoiser.process, unit(denoiser)
+    order = 2 if evaluations <= 5 else 3 if evaluations <= 10 else 4
+    if isinstance(process, Product):
+        parts: dict[str, Sampler] = {
+            name: Adams(order, scale=scale) if isinstance(part, Gaussian) else Ancestral(1.0)
+            for name, part in process.parts.items()
+        }
+        return Leafwise(parts), grids.uniform(evaluations)
     if not isinstance(process, Gaussian):
         return Ancestral(1.0), grids.uniform(evaluations)
-    order, scale = 2 if evaluations <= 5 else 3 if evaluations <= 10 else 4, unit(denoiser)
     return Adams(order, scale=scale), grids.straight(process.schedule, evaluations, scale * denoiser.sigma_data, _POWER)

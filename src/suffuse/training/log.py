@@ -162,10 +162,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_picture(picture: "Image", path: Path) -> None:
-    """Write a PNG, in a folder that is made where it is missing."""
+def write_samples(samples: "Image | str", path: Path) -> None:
+    """Write a PNG or a text, with the suffix behind the path, in a folder that is made where it is missing."""
     path.parent.mkdir(exist_ok=True)
-    replace(path, lambda aside: picture.save(aside, "PNG"))
+    if isinstance(samples, str):
+        replace(Path(f"{path}.txt"), lambda aside: aside.write_text(samples + "\n", encoding="utf-8"))
+    else:
+        replace(Path(f"{path}.png"), lambda aside: samples.save(aside, "PNG"))
 
 
 def short(seconds: float) -> str:

@@ -24,13 +24,13 @@ from suffuse.training.evaluate import HeldOut
 from suffuse.training.health import diagnose
 from suffuse.training.keeper import Keeper, SaveModel
 from suffuse.training.learner import Learner, Progress, learning_rate
-from suffuse.training.log import Log, Meter, short, write_picture
+from suffuse.training.log import Log, Meter, short, write_samples
 from suffuse.training.stop import Interrupted, Signals, this_command
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-SampleGrid: TypeAlias = Callable[[], Image.Image]
+Show: TypeAlias = Callable[[], Image.Image | str]
 Reason: TypeAlias = Literal["budget", "patience"]
 
 _SNAPSHOTS = 16
@@ -73,7 +73,7 @@ def train(
     run: Path,
     *,
     save_model: SaveModel,
-    sample_grid: SampleGrid | None = None,
+    show: Show | None = None,
     progress: bool = True,
 ) -> Result:
     """Train, or go on where a run stopped; in the end the denoiser has the weights that the saved model has.
@@ -90,7 +90,7 @@ def train(
         run: the run folder.
         save_model: writes a model with these weights of the denoiser into a folder, for others to load; it is told how
             far training is.
-        sample_grid: draws a sheet of samples with the denoiser as it is when called.
+        show: draws samples with the denoiser as it is when called: a sheet of pictures, or a text.
         progress: whether to say how it goes.
 
     Raises:
@@ -115,7 +115,7 @@ def train(
         log.open(learner.progress.images)
         stack.callback(log.close)
         held_out = HeldOut(data, learner.loss, config, accelerator) if config.held_out > 0 else None
-        return _Training(config, run, accelerator, learner, feed, keeper, held_out, sample_grid, log).run(signals)
+        return _Training(config, run, accelerator, learner, feed, keeper, held_out, show, log).run(signals)
 
 
 def _accelerator(run: Path) -> "Accelerator":
@@ -147,12 +147,12 @@ class _Training:
         feed: Feed,
         keeper: Keeper,
         held_out: HeldOut | None,
-        sample_grid: SampleGrid | None,
+        show: Show | None,
         log: Log,
     ) -> None:
         self.config, self.folder, self.accelerator = config, run, accelerator
         self.learner, self.feed, self.keeper = learner, feed, keeper
-        self.held_out, self.sample_grid, self.log = held_out, sample_grid, log
+        self.held_out, self.show, self.log = held_out, show, log
         self.unit, self.budget = config.budget
         self.origin = time.monotonic() - self.progress.seconds
         self.pace, self.rate, self.aside = math.inf, 0.0, 0.0
@@ -214,11 +214,11 @@ class _Training:
         if afford and self.held_out is not None and self._is_due(now.evaluated, config.evaluation):
             with self.learner.averages.applied(width):
                 better = self._evaluate(self.held_out)
-        if afford and self.sample_grid is not None and self._is_due(now.sampled, config.sampling):
+        if afford and self.show is not None and self._is_due(now.sampled, config.sampling):
             now.sampled = self.done
             if self.accelerator.is_main_process:
                 with self.learner.averages.applied(width):
-                    self._sample(self.sample_grid)
+                    self._sample(self.show)
         if self._is_due(now.kept, self.budget / _SNAPSHOTS):
             now.kept = self.done
             if self.accelerator.is_main_process:
@@ -240,13 +240,13 @@ class _Training:
         self.log.say(f"{now.images:,} images: held out {measured.figure:.4f}" + (", the best so far" if better else ""))
         return better
 
-    def _sample(self, sample_grid: SampleGrid) -> None:
-        """A sheet of samples."""
+    def _sample(self, show: Show) -> None:
+        """Samples to look at."""
         self.learner.loss.eval()
-        sheet = sample_grid()
+        samples = show()
         self.learner.loss.train()
-        for path in (self.folder / "samples" / f"{self.progress.images:09d}.png", self.folder / "samples.png"):
-            self.log.attempt(lambda path=path: write_picture(sheet, path))
+        for path in (self.folder / "samples" / f"{self.progress.images:09d}", self.folder / "samples"):
+            self.log.attempt(lambda path=path: write_samples(samples, path))
 
     def _steps_to_meeting(self) -> int:
         """How many steps until half a second has passed, or something is due that the number of steps decides."""

@@ -11,12 +11,14 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineO
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from suffuse.codecs.image import ImageCodec
 from suffuse.guidance import ClassifierFree
 from suffuse.interop.diffusers.folder import OWN
 from suffuse.interop.diffusers.native import carried
 from suffuse.model import Model
 from suffuse.processes import Gaussian
 from suffuse.schedules import Tabulated
+from suffuse.store import rebuilt
 from suffuse.tree import Condition
 
 STEPS, FIRST, LAST = 1000, 1e-4, 0.02
@@ -40,13 +42,14 @@ class SuffuseUNet(ModelMixin, ConfigMixin):
         self, sample_size: tuple[int, int], in_channels: int, out_channels: int, model: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self.model = Model.from_config(model)
+        self.model = rebuilt(model)
         self.denoiser = self.model.denoiser
         self.table = Gaussian(Tabulated.linear(STEPS, FIRST, LAST))
 
     @classmethod
     def of(cls, model: Model) -> "SuffuseUNet":
         """With a copy of the weights of a model."""
+        assert isinstance(model.codec, ImageCodec)
         channels, height, width = model.codec.shape
         unet = cls((height, width), channels, channels, model.config())
         unet.denoiser.load_state_dict(model.denoiser.state_dict())

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from suffuse.errors import UserError
+from suffuse.files import PIPELINE
 from suffuse.interop.diffusers.native import FLOWS, TABLES
 from suffuse.interop.diffusers.networks import ADAPTERS
-from suffuse.model import PIPELINE
 
 OWN = "suffuse.interop.diffusers"
 """The library that an exported model says it is from."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from suffuse.codecs.base import JSON, Codec
 from suffuse.codecs.image import ImageCodec
 from suffuse.errors import UserError
+from suffuse.rng import Streams
 from suffuse.tree import State
 
 
@@ -39,7 +40,7 @@ class Latents(Codec):
         return self.pictures.pack(raw)
 
     @torch.no_grad()
-    def unpack(self, packed: State) -> Tensor:
+    def unpack(self, packed: State, rng: Streams | None = None) -> Tensor:
         """Return the latents of packed pixels."""
         pixels = self.pictures.unpack(packed).to(self.vae.device, self.vae.dtype)
         mean = torch.cat([self.vae.encode(item[None]).latent_dist.mode() for item in pixels])
@@ -82,7 +83,7 @@ class Undecoded(Codec):
         """Return them stacked."""
         return torch.stack(list(raw)).float()
 
-    def unpack(self, packed: State) -> State:
+    def unpack(self, packed: State, rng: Streams | None = None) -> State:
         """Return them."""
         return packed
 

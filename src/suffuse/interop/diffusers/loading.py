@@ -124,6 +124,7 @@ def _model(parts: Mapping[str, Any], name: str, size: int | None) -> Model:
         adapter.null = _null(conditions[PROMPT], parts).to(network.device)
     sampling = SamplingSection(sampling_steps=_STEPS, guidance=adapter.guidance if conditions else 1.0)
     origin = Origin(name, f"trained elsewhere: {parts.get('_class_name', 'a pipeline of diffusers')}")
+    assert isinstance(codec.shape, tuple)
     return Model(codec, conditions, None, origin, _denoiser(adapter, parts["scheduler"], codec.shape), sampling)
 
 

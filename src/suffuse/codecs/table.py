@@ -1,0 +1,192 @@
+"""Rows of tables: numbers and tokens, column by column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suffuse.codecs.base import JSON, Codec
+from suffuse.codecs.cells import CELLS, Cells
+from suffuse.errors import UserError
+from suffuse.rng import Streams
+from suffuse.tree import Shape, State
+
+NUMBERS, TOKENS = "numbers", "tokens"
+"""Names of the leaves."""
+_EDGE = 1e-7
+"""Places in [0, 1] are kept so far from its ends, which would be infinite."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of the table.
+
+    Args:
+        name: its heading.
+        cells: how its values become elements.
+        missing: whether it had empty cells: whether a cell is empty is then a token of its own.
+    """
+
+    name: str
+    cells: Cells
+    missing: bool
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of its tokens."""
+        return ((2,) if self.missing else ()) + self.cells.sizes
+
+
+class TableCodec(Codec):
+    r"""Rows of a table to a state of two leaves: ``numbers`` (B, N) and ``tokens`` (B, T), int64; and back.
+
+    Every column of numbers or dates is one normal number, :math:`z = \Phi^{-1}(u)`, u being a point of the cell that
+    the value stands for, see :class:`~suffuse.codecs.cells.NumberCells`: evenly drawn by ``unpack`` with streams, its
+    middle without. Every column of categories is a token, or two. Where a column had empty cells, whether a cell is
+    empty is a token (0 empty, 1 not), and what else there would be of an empty cell is drawn from all there is.
+
+    A raw item is a mapping from headings to values; many are a ``pandas.DataFrame``. Values that were not among the
+    categories are taken as not known. ``decode(encode(row))`` is the row, but for numbers of more than nine decimals or
+    outside the range of those seen, which come back rounded and clipped.
+
+    Args:
+        fields: the columns, in order.
+        target: the one that is to be predicted, or None.
+
+    Example:
+        >>> from suffuse.codecs.cells import CategoryCells, NumberCells
+        >>> age, sex = Field("age", NumberCells.fit([20, 30, 60]), True), Field("sex", CategoryCells("fm"), False)
+        >>> codec = TableCodec([age, sex])
+        >>> state = codec.encode([{"age": 30, "sex": "f"}, {"age": None, "sex": "m"}])
+        >>> state["tokens"].tolist()
+        [[1, 0], [0, 1]]
+        >>> codec.decode(state)
+        [{'age': 30, 'sex': 'f'}, {'age': None, 'sex': 'm'}]
+    """
+
+    kind: ClassVar[str] = "table"
+
+    def __init__(self, fields: Sequence[Field], target: str | None = None) -> None:
+        self.fields, self.target = tuple(fields), target
+        self.sizes = tuple(size for field in self.fields for size in field.sizes)
+        self.count = sum(field.cells.numbers for field in self.fields)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the leaves that there are."""
+        leaves = {NUMBERS: self.count, TOKENS: len(self.sizes)}
+        return {name: (size,) for name, size in leaves.items() if size}
+
+    def pack(self, raw: Sequence[Any]) -> dict[str, Tensor]:
+        """Return ends of cells, (B, N, 2) float64, and tokens, (B, T) int64, -1 where one is not known."""
+        bounds: list[np.ndarray] = []
+        tokens: list[np.ndarray] = []
+        for field in self.fields:
+            column = [row.get(field.name) for row in raw]
+            ends, digits = field.cells.encode(column)
+            if field.missing:
+                tokens.append(np.array([[value is not None] for value in column], np.int64))
+            bounds += [ends] * field.cells.numbers
+            tokens.append(digits)
+        packed: dict[str, Tensor] = {}
+        if self.count:
+            packed[NUMBERS] = torch.from_numpy(np.stack(bounds, 1))
+        if self.sizes:
+            packed[TOKENS] = torch.from_numpy(np.concatenate(tokens, 1))
+        return packed
+
+    def unpack(self, packed: State, rng: Streams | None = None) -> dict[str, Tensor]:
+        """Return the state; without streams, of what is not known the middle and the commonest."""
+        packed, state = cast(dict[str, Tensor], packed), dict[str, Tensor]()
+        if NUMBERS in packed:
+            low, high = packed[NUMBERS].unbind(-1)
+            share = torch.full_like(low, 0.5) if rng is None else rng.fold("cell").uniform(low)
+            state[NUMBERS] = torch.special.ndtri(torch.lerp(low, high, share).clamp(_EDGE, 1 - _EDGE)).float()
+        if TOKENS in packed:
+            tokens = packed[TOKENS]
+            share = torch.zeros_like(tokens).double() if rng is None else rng.fold("unknown").uniform(tokens)
+            sizes = torch.tensor(self.sizes, device=tokens.device)
+            state[TOKENS] = torch.where(tokens < 0, (share * sizes).long(), tokens)
+        return state
+
+    def decode(self, state: State) -> list[Any]:
+        """Return a mapping per row."""
+        leaves = {name: leaf.cpu() for name, leaf in cast(dict[str, Tensor], state).items()}
+        rows = len(next(iter(leaves.values())))
+        u = torch.special.ndtr(leaves.get(NUMBERS, torch.empty(rows, 0)).double()).numpy()
+        tokens = leaves.get(TOKENS, torch.empty(rows, 0, dtype=torch.long)).numpy()
+        columns: dict[str, list[Any]] = {}
+        number = token = 0
+        for field in self.fields:
+            own = tokens[:, token : token + len(field.sizes)]
+            place = u[:, number] if field.cells.numbers else np.zeros(rows)
+            values = field.cells.decode(place, own[:, len(field.sizes) - len(field.cells.sizes) :])
+            if field.missing:
+                values = [value if there else None for value, there in zip(values, own[:, 0], strict=True)]
+            columns[field.name] = values
+            number, token = number + field.cells.numbers, token + len(field.sizes)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def partial(self, raw: Sequence[Any]) -> tuple[State, State]:
+        """Empty cells are what is asked for: a value, and not that they stay empty. So are unknown categories."""
+        packed = self.pack(raw)
+        masks: dict[str, Tensor] = {}
+        if NUMBERS in packed:
+            low, high = packed[NUMBERS].unbind(-1)
+            masks[NUMBERS] = (low > 0) | (high < 1)
+        if TOKENS in packed:
+            firsts = torch.tensor([f.missing and place == 0 for f in self.fields for place in range(len(f.sizes))])
+            packed[TOKENS] = torch.where(firsts, 1, packed[TOKENS])
+            masks[TOKENS] = packed[TOKENS] >= 0
+        return self.unpack(packed), masks
+
+    def put_back(self, raw: Any, item: Any) -> Any:
+        """The cells that were not empty as they were."""
+        return {name: value if raw.get(name) is None else raw[name] for name, value in item.items()}
+
+    def items(self, collection: Any) -> Sequence[Any]:
+        """Rows of a DataFrame as mappings; of other sequences, as they are."""
+        import pandas as pd
+        import pyarrow as pa
+
+        if isinstance(collection, pd.DataFrame):
+            return pa.Table.from_pandas(collection, preserve_index=False).to_pylist()
+        return collection
+
+    def collect(self, items: list[Any]) -> Any:
+        """A DataFrame with the columns' own types."""
+        import pandas as pd
+
+        frame = pd.DataFrame(items, columns=[field.name for field in self.fields])
+        whole = [each.name for each in self.fields if each.missing and each.cells.whole]
+        return frame.astype(dict.fromkeys(whole, "Int64"))
+
+    def config(self) -> dict[str, JSON]:
+        """Return the columns and the target."""
+        fields: list[JSON] = [
+            {"name": each.name, "missing": each.missing, "kind": each.cells.kind, "cells": each.cells.config()}
+            for each in self.fields
+        ]
+        return {"fields": fields, "target": self.target}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+        fields = [
+            Field(each["name"], CELLS[each["kind"]].from_config(each["cells"]), each["missing"])
+            for each in config["fields"]
+        ]
+        return cls(fields, config["target"])
+
+    def check(self, raw: Sequence[Any]) -> None:
+        """Refuse rows without one of the columns.
+
+        Raises:
+            UserError: names it.
+        """
+        lacking = [field.name for field in self.fields if raw and field.name not in raw[0]]
+        if lacking:
+            raise UserError(f"the table has no column {lacking[0]!r}, which the model was trained with")

@@ -1,0 +1,107 @@
+"""Sources of rows: tables of mixed columns, in files and in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suffuse.data.base import Source
+from suffuse.data.columns import LEFT_OUT, Column, find_columns
+from suffuse.data.files import read_rows
+from suffuse.data.report import Report, labels
+from suffuse.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class TableReport(Report):
+    """What a table holds.
+
+    Args:
+        columns: what every column is.
+    """
+
+    columns: list[Column] = field(default_factory=list)
+
+    def facts(self) -> list[str]:
+        """A line for each column."""
+        width = max((len(column.name) for column in self.columns), default=0)
+        lines = [f"  {column.name:<{width}}  {column.describe()}" for column in self.columns[:_SHOWN]]
+        return lines + ([f"  … and {len(self.columns) - _SHOWN} more columns"] if len(self.columns) > _SHOWN else [])
+
+
+class RowSource(Source):
+    """The rows of a table; the raw item is a mapping of the columns' names to values, None where one is missing.
+
+    Args:
+        name: what to call it.
+        table: the values.
+        left_out: lines of its file that were passed over, and why.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> source = RowSource("ages", pa.table({"name": ["Ann", "Bob"], "age": [31, None]}))
+        >>> source.raw([1]), source.column("age")
+        ([{'name': 'Bob', 'age': None}], [31, None])
+    """
+
+    kind = "table"
+
+    def __init__(self, name: str, table: "pa.Table", left_out: Sequence[tuple[str, str]] = ()) -> None:
+        self.name, self.table = name, table
+        self.fields = tuple(table.column_names)
+        self.report = Report(name, table.num_rows + len(left_out), list(left_out))
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def names(self, positions: Sequence[int]) -> list[str]:
+        """Numbers of the rows, from 1."""
+        return [str(position + 1) for position in positions]
+
+    def raw(self, positions: Sequence[int]) -> list[Any]:
+        """Rows as mappings."""
+        return self.table.take(list(positions)).to_pylist()
+
+    def scan(self, progress: Callable[[int, int], None] | None = None, target: str | None = None) -> TableReport:
+        """Find out what every column holds; a target is kept, whatever it looks like."""
+        columns = find_columns(self.table, target)
+        if all(column.role in LEFT_OUT for column in columns):
+            raise UserError(f"no column of {self.name} can be modelled: {columns[0].name} is {columns[0].describe()}")
+        if progress:
+            progress(len(self), len(self))
+        known = labels(self.column("label")) if "label" in self.fields else {}
+        return TableReport(
+            self.name,
+            self.report.found,
+            self.report.left_out,
+            self.report.notes,
+            kept=len(self),
+            keep=range(len(self)),
+            labels=known,
+            columns=columns,
+        )
+
+    def _values(self, field: str) -> list[Any]:
+        return self.table.column(field).to_pylist()
+
+
+def open_rows(path: Path) -> RowSource:
+    """Open a file of rows.
+
+    Raises:
+        UserError: it cannot be read as what its suffix says.
+    """
+    rows = read_rows(path)
+    return RowSource(str(path), rows.table, rows.left_out)
+
+
+def of_frame(frame: Any, name: str = "table") -> RowSource:
+    """The rows of a pandas DataFrame."""
+    import pyarrow as pa
+
+    return RowSource(name, pa.Table.from_pandas(frame, preserve_index=False))

@@ -1,0 +1,97 @@
+"""Where samples go: a folder of pictures, or one file whose suffix says its form; and how they are shown."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+
+from suffuse.errors import UserError
+from suffuse.pictures import save_samples, sheet
+from suffuse.training.checkpoint import replace
+
+
+class Output(ABC):
+    """How the items of one kind of data are written and shown."""
+
+    default: str
+    """Name, in the run folder, of what is written to unless another is given."""
+
+    @abstractmethod
+    def save(self, items: Any, path: Path) -> Path:
+        """Write what ``Model.generate`` gives; gives the path of what to look at.
+
+        Raises:
+            UserError: the path cannot be written, or its suffix is of no form that these items have.
+        """
+
+    @abstractmethod
+    def show(self, items: Any) -> Image.Image | str:
+        """A few items at a glance."""
+
+
+class Pictures(Output):
+    """A PNG for each, named by its seed, and a sheet of them all."""
+
+    default = "generated"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """Into a folder; see :func:`suffuse.pictures.save_samples`."""
+        return save_samples(items, path)
+
+    def show(self, items: Any) -> Image.Image:
+        """The sheet."""
+        return sheet(items)
+
+
+class Tables(Output):
+    """One file of rows: CSV, TSV, JSON lines or parquet."""
+
+    default = "generated.csv"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        writers: dict[str, Callable[[Path], object]] = {
+            ".csv": lambda aside: items.to_csv(aside, index=False),
+            ".tsv": lambda aside: items.to_csv(aside, index=False, sep="\t"),
+            ".jsonl": lambda aside: items.to_json(aside, orient="records", lines=True, date_format="iso"),
+            ".parquet": lambda aside: items.to_parquet(aside, index=False),
+        }
+        return write_as(writers, path)
+
+    def show(self, items: Any) -> str:
+        """The rows, as text."""
+        return items.to_string(max_cols=None, line_width=160)
+
+
+def write_as(writers: Mapping[str, Callable[[Path], object]], path: Path) -> Path:
+    """Write a file in the form that its suffix says, as a whole or not at all.
+
+    Raises:
+        UserError: the suffix is none of those known, or the file cannot be written.
+    """
+    if path.suffix.lower() not in writers:
+        raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, writers[path.suffix.lower()])
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+OUTPUTS: Mapping[str, Output] = MappingProxyType({"image": Pictures(), "table": Tables()})
+"""By the kind of the model's codec."""
+
+
+def output_of(kind: str) -> Output:
+    """The output of a kind of data.
+
+    Raises:
+        UserError: there is none.
+    """
+    if kind not in OUTPUTS:
+        raise UserError(f"the samples of a model of {kind} cannot be written to files")
+    return OUTPUTS[kind]

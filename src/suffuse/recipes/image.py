@@ -1,0 +1,147 @@
+"""Models of pictures."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.image import ImageCodec
+from suffuse.data.base import Source
+from suffuse.data.loader import mirror
+from suffuse.data.records import PictureReport
+from suffuse.data.report import Report
+from suffuse.denoiser import Denoiser
+from suffuse.networks import Transformer, UNet
+from suffuse.objectives import Objective
+from suffuse.parameterizations import PARAMETERIZATIONS, Affine
+from suffuse.recipes.build import build_objective, build_process, network_conditions
+from suffuse.recipes.kind import Kind, fill
+from suffuse.recipes.recipe import NetworkSection, Recipe
+from suffuse.rng import Streams
+from suffuse.tree import State
+
+
+class ImageKind(Kind):
+    """Pictures: a Gaussian process, and a U-Net or a transformer over patches."""
+
+    def filled(self, recipe: Recipe) -> Recipe:
+        """See the base class."""
+        return recipe.model_copy(
+            update={
+                "data": fill(recipe.data, kind="image"),
+                "network": fill(recipe.network, network="unet", width=64, depth=6, network_dropout=0.0),
+                "process": fill(recipe.process, noise_schedule="edm"),
+                "objective": fill(
+                    recipe.objective, time_law="log-normal", weight="edm", learned_weight=True, given=0.0
+                ),
+                "sampling": fill(recipe.sampling, sampling_steps=20),
+            }
+        )
+
+    def completed(self, recipe: Recipe, source: Source, report: Report) -> Recipe:
+        """Size and channels are chosen from the data.
+
+        The size is the smallest of 8, 16, 32 and 64 that loses little of the median picture, and at most 64: larger
+        ones are worth their time only where they are asked for.
+        """
+        assert isinstance(report, PictureReport)
+        recipe, side = self.filled(recipe), min(report.sizes["median"])
+        size = next((size for size in (8, 16, 32) if side <= size * 1.25), 64)
+        return recipe.model_copy(update={"data": fill(recipe.data, size=size, channels=channels_of(report.modes))})
+
+    def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
+        """See the base class."""
+        assert recipe.data.size is not None
+        assert recipe.data.channels is not None
+        return ImageCodec(recipe.data.size, recipe.data.channels)
+
+    def denoiser(
+        self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
+    ) -> Denoiser:
+        """See the base class."""
+        recipe, shape = self.filled(recipe), codec.shape
+        assert isinstance(shape, tuple)
+        parameterization = PARAMETERIZATIONS[recipe.process.parameterization]
+        assert issubclass(parameterization, Affine)
+        network = build_network(recipe.network, shape, conditions)
+        return Denoiser(network, build_process(recipe.process), parameterization(sigma_data), shape)
+
+    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+        """More noise for larger pictures, whose pixels say the same many times over."""
+        recipe = self.filled(recipe)
+        assert recipe.data.size is not None
+        return build_objective(recipe, sigma_data, redundancy=recipe.data.size / 8)
+
+    def shown(self, x0: State, rng: Streams, recipe: Recipe) -> State:
+        """Mirrored half of the time, where that is asked for."""
+        if not recipe.data.flip:
+            return x0
+        assert isinstance(x0, Tensor)
+        return mirror(x0, rng.fold("flip").uniform(torch.empty(len(rng))) < 0.5)
+
+
+def channels_of(modes: Mapping[str, int]) -> int:
+    """Four channels where any picture is transparent, one where all are grey, else three.
+
+    Example:
+        >>> channels_of({"RGB": 3, "RGBA": 1}), channels_of({"L": 3}), channels_of({"RGB": 1, "L": 3})
+        (4, 1, 3)
+    """
+    if any(mode in ("RGBA", "LA", "PA", "RGBa", "La") for mode in modes):
+        return 4
+    return 1 if all(mode in ("1", "L", "I", "I;16", "F") for mode in modes) else 3
+
+
+def build_network(
+    section: NetworkSection, shape: tuple[int, ...], conditions: Mapping[str, ConditionCodec]
+) -> nn.Module:
+    """The network; what the recipe leaves open is chosen from the size."""
+    channels, space, told = shape[0], shape[1:], network_conditions(conditions)
+    assert section.width is not None
+    assert section.depth is not None
+    if section.network == "transformer":
+        return Transformer(
+            channels,
+            dimensions=len(space),
+            patch=section.patch or default_patch(max(space)),
+            width=section.width,
+            depth=section.depth,
+            heads=section.heads,
+            conditions=told,
+            dropout=section.network_dropout or 0.0,
+        )
+    patch = section.patch or 1
+    multipliers = section.multipliers or default_multipliers(-(-max(space) // patch))
+    return UNet(
+        channels,
+        dimensions=len(space),
+        patch=patch,
+        width=section.width,
+        multipliers=multipliers,
+        blocks=section.blocks,
+        attention=(len(multipliers) - 1,) if section.attention is None else section.attention,
+        conditions=told,
+        dropout=section.network_dropout or 0.0,
+    )
+
+
+def default_multipliers(size: int) -> tuple[int, ...]:
+    """Levels down to a resolution of about 8, where attention over all places is cheap.
+
+    Example:
+        >>> default_multipliers(8), default_multipliers(32), default_multipliers(64)
+        ((1, 2), (1, 2, 2), (1, 2, 2, 4))
+    """
+    levels = max(2, (size - 1).bit_length() - 2)
+    return (1, 2, 2, 4, 4, 4, 4, 4, 4, 4)[:levels]
+
+
+def default_patch(size: int) -> int:
+    """A patch that leaves about 16 x 16 of them.
+
+    Example:
+        >>> default_patch(8), default_patch(32), default_patch(64)
+        (1, 2, 4)
+    """
+    return max(1, size // 16)

@@ -1,0 +1,79 @@
+"""What the recipe of every kind of data answers: from a source and a few choices to codec, denoiser and objective."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.data.base import Source
+from suffuse.data.report import Report
+from suffuse.denoiser import Denoiser
+from suffuse.objectives import Objective
+from suffuse.recipes.recipe import Recipe
+from suffuse.rng import Streams
+from suffuse.tree import State
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+class Kind(ABC):
+    """A kind of data: the one place, beside its codec and its source, that knows what is special about it."""
+
+    @abstractmethod
+    def filled(self, recipe: Recipe) -> Recipe:
+        """The recipe with a choice for everything that this kind leaves open and that needs no look at the data.
+
+        Raises:
+            UserError: a choice does not fit this kind of data.
+        """
+
+    @abstractmethod
+    def completed(self, recipe: Recipe, source: Source, report: Report) -> Recipe:
+        """The filled recipe, with nothing left open.
+
+        Raises:
+            UserError: a choice does not fit the data.
+        """
+
+    @abstractmethod
+    def codec(self, recipe: Recipe, source: Source, report: Report) -> Codec:
+        """The codec of a completed recipe, fitted to the data."""
+
+    @abstractmethod
+    def denoiser(
+        self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
+    ) -> Denoiser:
+        """The denoiser of a recipe, with fresh weights.
+
+        Args:
+            recipe: its choices.
+            codec: of the data.
+            conditions: codec of each condition.
+            sigma_data: deviation of the data.
+        """
+
+    @abstractmethod
+    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+        """The objective of a recipe."""
+
+    def infills(self, recipe: Recipe) -> bool:
+        """Whether a model of a filled recipe can be told parts of an item, and draw the others."""
+        return bool(recipe.objective.given)
+
+    def shown(self, x0: State, rng: Streams, recipe: Recipe) -> State:
+        """Items as they are shown in training: mirrored, or cut to a window, by each sample's own streams."""
+        del rng, recipe
+        return x0
+
+
+def fill(section: Part, **choices: Any) -> Part:
+    """The section with these choices where it has none.
+
+    Example:
+        >>> from suffuse.recipes.recipe import NetworkSection
+        >>> fill(NetworkSection(width=8), width=64, depth=6).model_dump(include={"width", "depth"})
+        {'width': 8, 'depth': 6}
+    """
+    return section.model_copy(update={name: value for name, value in choices.items() if getattr(section, name) is None})

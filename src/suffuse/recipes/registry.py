@@ -1,0 +1,8 @@
+"""The recipe of every kind of data, by the kind of its codec."""
+
+from suffuse.recipes.image import ImageKind
+from suffuse.recipes.kind import Kind
+from suffuse.recipes.table import TableKind
+
+KINDS: dict[str, Kind] = {"image": ImageKind(), "table": TableKind()}
+"""All that is special about a kind of data is behind this table, its codec and its source."""
