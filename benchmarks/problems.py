@@ -157,12 +157,11 @@ def on_mixture(dimensions: int, path: str, scale: float, seed: int, starts: int 
 def on_model(run: Path, seed: int, starts: int = 200) -> Problem:
     """Walks of a trained model on the path of EDM, in float64: a class for each in turn."""
     model = sf.load(run, "cpu")
-    denoiser = model.denoiser.double()
-    classes = torch.arange(starts) % 10
-    told = model.encode_condition({"label": [str(int(k)) for k in classes]}, torch.device("cpu"))
+    denoiser = model.denoiser.double().requires_grad_(False)
     schedule = PATHS["ve"]
 
     def answer(x_t: Tensor, t: Tensor | float, condition: object) -> Tensor:
+        told = model.encode_condition({"label": [str(k % 10) for k in range(len(x_t))]}, torch.device("cpu"))
         return denoiser(x_t, t, told).mean
 
     def posterior_mean(x: Tensor, alpha: float, sigma: float) -> Tensor:
