@@ -177,6 +177,7 @@ class Model:
             denoiser = Given(self.guided(made["guidance"]), x0, given)
             with self._precision():
                 state = sample(denoiser, walk, x1, times, told, rng)
+            state = map_leaves(torch.where, given, x0, state)
             filled += map(self.codec.put_back, raw, self.codec.decode(state))
             if progress is not None:
                 progress(len(filled), len(items))

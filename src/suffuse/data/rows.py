@@ -70,8 +70,8 @@ class RowSource(Source):
     def scan(self, progress: Callable[[int, int], None] | None = None, target: str | None = None) -> TableReport:
         """Find out what every column holds; a target is kept, whatever it looks like."""
         columns = find_columns(self.table, target)
-        if all(column.role in LEFT_OUT for column in columns):
-            raise UserError(f"no column of {self.name} can be modelled: {columns[0].name} is {columns[0].describe()}")
+        if all(column.role in (*LEFT_OUT, "constant") for column in columns):
+            raise UserError(f"no column of {self.name} says anything: {columns[0].name}, for one, is {columns[0].role}")
         if progress:
             progress(len(self), len(self))
         known = labels(self.column("label")) if "label" in self.fields else {}
