@@ -51,8 +51,8 @@ class TableCodec(Codec):
     empty is a token (0 empty, 1 not), and what else there would be of an empty cell is drawn from all there is.
 
     A raw item is a mapping from headings to values; many are a ``pandas.DataFrame``. Values that were not among the
-    categories are taken as not known. ``decode(encode(row))`` is the row, but that numbers and moments come back clipped
-    to those seen, and within a millionth of their range.
+    categories are taken as not known. ``decode(encode(row))`` is the row, but that numbers and moments come back
+    clipped to those seen, and within a millionth of their range.
 
     Args:
         fields: the columns, in order.
