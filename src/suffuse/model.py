@@ -428,7 +428,7 @@ class Model:
             lines += [
                 f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
                 f"process     {process.noise_schedule}, parameterization {process.parameterization}",
-                f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
+                f"trained     {self.origin.images:,} items in {self.origin.seconds / 60:.1f} minutes",
             ]
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
         lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
