@@ -27,13 +27,14 @@ from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
-from suffuse.tree import PRESENT, State, concatenate, empty, map_leaves
+from suffuse.tree import PRESENT, State, concatenate, empty, leaves, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = 1
 """Version of the folder that a model is saved as."""
-_BATCH = 64
+_LEAST, _MOST, _ELEMENTS = 64, 1024, 2**16
+"""Items that are walked at once: as many as have so many elements, but within these bounds."""
 
 Value = int | str | None
 """What a condition may be asked to be: the name or number of a class, or a caption."""
@@ -126,8 +127,7 @@ class Model:
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
         items: list[Any] = []
-        for start in range(0, n, _BATCH):
-            rows = range(start, min(start + _BATCH, n))
+        for rows in self._batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
             state = self._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
             for row, item in zip(rows, self.codec.decode(state), strict=True):
@@ -167,8 +167,7 @@ class Model:
         items = self.codec.items(items)
         (walk, times), made = self._walking(steps, guidance, sampler)
         values, filled = self.columns(condition, len(items)), list[Any]()
-        for start in range(0, len(items), _BATCH):
-            rows = range(start, min(start + _BATCH, len(items)))
+        for rows in self._batches(len(items)):
             raw = [items[row] for row in rows]
             told = {name: column[rows.start : rows.stop] for name, column in values.items()}
             x1, told, rng = self._start(told, [seed + row for row in rows])
@@ -236,6 +235,12 @@ class Model:
         rng = Streams.of(0, torch.tensor(seeds, device=where))
         x1 = self.denoiser.process.prior(empty(self.codec.shape, len(seeds), where), rng)
         return x1, self.encode_condition(values, where), rng
+
+    def _batches(self, n: int) -> list[range]:
+        """The numbers below n in parts that are walked at once."""
+        elements = sum(leaf.numel() for leaf in leaves(empty(self.codec.shape, 1)))
+        size = min(max(_ELEMENTS // elements, _LEAST), _MOST)
+        return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
     def guided(self, guidance: float) -> Denoiser:
         """The denoiser with a weight of its condition."""
@@ -313,7 +318,7 @@ class Model:
         items, where = self.codec.items(items), self._device()
         n = len(items)
         values = self.columns(condition, n)
-        batches = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
+        batches = self._batches(n)
         done = itertools.count(1)
         hook = self.denoiser.register_forward_hook(
             lambda *_: None if progress is None else progress(next(done), len(batches) * evaluations)
