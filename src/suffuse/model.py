@@ -103,7 +103,7 @@ class Model:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
         callback: Callable[[int, Tensor, State], None] | None = None,
-    ) -> list[Any]:
+    ) -> Any:
         """Draw new samples. Sample i is a function of seed + i alone, whatever is drawn beside it.
 
         Args:
@@ -118,7 +118,7 @@ class Model:
             callback: called after each step of each batch with (number, time, state).
 
         Returns:
-            n raw items; a picture's ``info`` says how it was made.
+            n raw items, as a list or what else holds several of their kind; a picture's ``info`` says how it was made.
 
         Raises:
             UserError: a number is out of range, or there is no such condition, class or sampler.
