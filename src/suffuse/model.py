@@ -177,7 +177,7 @@ class Model:
             with self._precision():
                 state = sample(denoiser, walk, x1, times, told, rng)
             state = map_leaves(torch.where, given, x0, state)
-            filled += map(self.codec.put_back, raw, self.codec.decode(state))
+            filled += self.codec.fill(raw, state)
             if progress is not None:
                 progress(len(filled), len(items))
         return self.codec.collect(filled)
