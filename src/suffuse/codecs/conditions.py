@@ -23,6 +23,7 @@ class ClassCodec(ConditionCodec):
 
     Args:
         names: the classes, each once.
+        counts: how many items had each, where that is known.
 
     Raises:
         UserError: there is no name, or one is there twice.
@@ -41,8 +42,8 @@ class ClassCodec(ConditionCodec):
 
     kind: ClassVar[str] = "classes"
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], counts: Sequence[int] = ()) -> None:
+        self.names, self.counts = tuple(names), tuple(counts)
         self._ids = {name: place for place, name in enumerate(self.names)}
         if not self.names:
             raise UserError("no item has a class; label at least one, or train without classes")
@@ -53,8 +54,9 @@ class ClassCodec(ConditionCodec):
     @classmethod
     def fit(cls, values: Iterable[str | int | None]) -> Self:
         """Take the distinct labels, numbers in the order of numbers and others as a person would sort them."""
-        names = {_text(value) for value in values if value is not None}
-        return cls(sorted(names, key=_numeric if all(map(_is_number, names)) else _natural))
+        counts = Counter(_text(value) for value in values if value is not None)
+        names = sorted(counts, key=_numeric if all(map(_is_number, counts)) else _natural)
+        return cls(names, [counts[name] for name in names])
 
     def encode(self, values: Sequence[str | int | None]) -> tuple[Tensor, Tensor]:
         """Return the places, (B,) int64 in [0, count), and which items have a label; None has place 0.
@@ -73,6 +75,14 @@ class ClassCodec(ConditionCodec):
         """Whether it is the name of a class."""
         return value is not None and _text(value) in self._ids
 
+    def candidates(self) -> list[str]:
+        """The names."""
+        return list(self.names)
+
+    def frequencies(self) -> list[float]:
+        """Share of each class."""
+        return [count / sum(self.counts) for count in self.counts]
+
     def examples(self, n: int) -> list[str]:
         """Return every class in turn."""
         return [self.names[i % len(self.names)] for i in range(n)]
@@ -82,13 +92,13 @@ class ClassCodec(ConditionCodec):
         return {"kind": self.kind, "count": len(self.names)}
 
     def config(self) -> dict[str, JSON]:
-        """Return the names."""
-        return {"names": list(self.names)}
+        """Return the names, and how many items had each."""
+        return {"names": list(self.names), "counts": list(self.counts)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Rebuild the codec that `config` described."""
-        return cls(config["names"])
+        """Rebuild the codec that `config` described; before there were counts, it had none."""
+        return cls(config["names"], config.get("counts", ()))
 
     def _id(self, name: str) -> int:
         if name in self._ids:
