@@ -37,8 +37,8 @@ FORMAT = 1
 """Version of the folder that a model is saved as."""
 _BATCH = 64
 
-Value = int | str | None
-"""What a condition may be asked to be: the name or number of a class, or a caption."""
+Value = int | float | str | None
+"""What a condition may be asked to be: the name or number of a class, a number, or a caption."""
 
 
 @dataclass(frozen=True)
@@ -424,7 +424,7 @@ class Model:
             many = list(value) if isinstance(value, Sequence | Tensor) and not isinstance(value, str) else [value] * n
             if len(many) != n:
                 raise UserError(f"{n} samples need {n} values of {name}, got {len(many)}")
-            columns[name] = [int(v) if isinstance(v, Tensor) else v for v in many]
+            columns[name] = [v.item() if isinstance(v, Tensor) else v for v in many]
         return columns
 
     def _only_condition(self) -> str:
@@ -528,6 +528,8 @@ def _signed(item: Any, made: Mapping[str, Any]) -> Any:
 
 def _summary(codec: ConditionCodec) -> str:
     spec = codec.spec()
+    if spec["kind"] == "vector":
+        return f"a number, about {codec.decode(codec.encode([None])[0])[0]}"
     if spec["kind"] != "classes":
         return f"captions of up to {spec['length']} tokens, {spec['vocabulary']} known"
     names = codec.config()["names"]
