@@ -200,6 +200,32 @@ def classify(
     print(table)
 
 
+def embed(
+    run: Positional[Path],
+    source: Positional[str],
+    t: float = 0.1,
+    draws: int = 4,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Turn every item of a source into a vector: mean activations of the network's last blocks.
+
+    Args:
+        run: run folder of a trained model.
+        source: anything that can be trained on.
+        t: time whose noise the items are given, from 0 to 1; a little of it shows more than none.
+        draws: how often noise is drawn.
+        seed: of the noise.
+        out: the file to write, .npy or .csv, a row for each item; by default vectors.npy in the run folder.
+    """
+    from suffuse.predicting import embed_source
+    from suffuse.store import load
+
+    vectors = out or run / "vectors.npy"
+    print(embed_source(load(run), source, vectors, t, draws, seed))
+    print(vectors)
+
+
 def info(path: Positional[str]) -> None:
     """Say what is in a run folder, or in a source of data.
 

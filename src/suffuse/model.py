@@ -19,6 +19,7 @@ from suffuse.classification import Answers, Classes, classify
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
+from suffuse.features import features
 from suffuse.files import write_folder
 from suffuse.guidance import ClassifierFree, Given
 from suffuse.likelihood import METHODS, Score, fit_temperature, score
@@ -382,6 +383,35 @@ class Model:
         temperature = fit_temperature(answers.log_odds[known], torch.tensor(places), answers.log_prior)
         self.calibration = Calibration(temperature, len(known), self.origin.images)
         return self.calibration
+
+    def embed(
+        self,
+        items: Any,
+        *,
+        t: float = 0.1,
+        draws: int = 4,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """A vector for each item, (N, D) float32: what the network makes of it, see ``suffuse.features``.
+
+        Args:
+            items: what :meth:`generate` gives.
+            t: time whose noise the items are given, in [0, 1].
+            draws: how often noise is drawn.
+            seed: of the noise.
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: the network was trained elsewhere, or a number is out of range.
+        """
+        items, vectors = self.codec.items(items), list[Tensor]()
+        for rows, _, rng in self.batches(len(items), {}, seed):
+            with self.precision():
+                vectors.append(features(self.denoiser, self.encoded(items, rows, seed), t, rng, draws).cpu())
+            if progress is not None:
+                progress(rows.stop, len(items))
+        return torch.cat(vectors) if vectors else torch.zeros(0, 0)
 
     def batches(
         self, n: int, values: Mapping[str, Sequence[Value]], seed: int

@@ -1,19 +1,21 @@
-"""Every item of a source, classified by a model: a table with a row for each, and how right that was."""
+"""Every item of a source, classified or embedded by a model: a row for each, and how right that was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from suffuse.classification import Answers, Classes, Numbers
 from suffuse.data.base import Source
-from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.likelihood import calibration_error, cross_entropy, fit_temperature, tempered
 from suffuse.model import Model
+from suffuse.outputs import check_form, write_as
 from suffuse.progress import Progress
-from suffuse.scoring import Kept, prepare, said_of, write_rows
+from suffuse.scoring import Kept, prepare, said_of, scanned, write_rows
 
 
 def classify_source(
@@ -43,11 +45,8 @@ def classify_source(
     Raises:
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
-    opened = source if isinstance(source, Source) else open_source(source, kind=model.codec.kind)
     prepare(table)
-    with Progress("scanning", len(opened)) as progress:
-        report = opened.scan(progress.to)
-    print(report.summary())
+    opened, report = scanned(source, model.codec.kind)
     items, asked = Kept(opened, report.keep), asked_of(model, of)
     told = said_of(model, opened, report.keep, but=asked) if condition is None else _by_name(condition)
     with Progress("classifying", len(items)) as progress:
@@ -63,6 +62,42 @@ def classify_source(
     rows = zip(opened.names(report.keep), *map(_rounded, columns.values()), strict=True)
     write_rows(table, [["name", *columns], *rows])
     return said
+
+
+def embed_source(
+    model: Model, source: str | Path | Source, out: Path, t: float = 0.1, draws: int = 4, seed: int = 0
+) -> str:
+    """Embed every item of a source that can be read, write a row for each, and say how many of what size.
+
+    Args:
+        model: that embeds.
+        source: anything that ``open_source`` opens, or an opened source.
+        out: the file to write: .npy, float32; or .csv, a column for each feature.
+        t: time whose noise the items are given.
+        draws: how often noise is drawn.
+        seed: of the noise.
+
+    Raises:
+        UserError: the data cannot be used, the file cannot be written, or a number is out of range.
+    """
+    check_form(_VECTORS, out)
+    prepare(out)
+    opened, report = scanned(source, model.codec.kind)
+    with Progress("embedding", report.kept) as progress:
+        vectors = model.embed(Kept(opened, report.keep), t=t, draws=draws, seed=seed, progress=progress.to).numpy()
+    write_as({form: partial(write, vectors) for form, write in _VECTORS.items()}, out)
+    return f"{len(vectors)} vectors of {vectors.shape[1]} numbers"
+
+
+def _save_csv(vectors: np.ndarray, path: Path) -> None:
+    heads = ",".join(f"f{place}" for place in range(vectors.shape[1]))
+    np.savetxt(path, vectors, delimiter=",", header=heads, comments="", fmt="%.7g")
+
+
+_VECTORS: dict[str, Callable[[np.ndarray, Path], None]] = {
+    ".npy": lambda vectors, path: np.save(path, vectors),
+    ".csv": _save_csv,
+}
 
 
 def asked_of(model: Model, of: str | None) -> str:

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from suffuse.data.base import Source
+from suffuse.data.report import Report
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.likelihood import Score
@@ -43,11 +44,8 @@ def score_source(
     Raises:
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
-    opened = source if isinstance(source, Source) else open_source(source)
     prepare(table)
-    with Progress("scanning", len(opened)) as progress:
-        report = opened.scan(progress.to)
-    print(report.summary())
+    opened, report = scanned(source, model.codec.kind)
     items = Kept(opened, report.keep)
     told = said_of(model, opened, report.keep) if condition is None else condition
     with Progress("scoring", 0) as progress:
@@ -61,6 +59,21 @@ def score_source(
     ]
     write_rows(table, [header, *rows])
     return scores
+
+
+def scanned(source: str | Path | Source, kind: str) -> tuple[Source, Report]:
+    """Open a source of this kind, look at every item, and say what was found.
+
+    Raises:
+        UserError: the data cannot be used, or is of another kind.
+    """
+    opened = source if isinstance(source, Source) else open_source(source, kind=kind)
+    if opened.kind != kind:
+        raise UserError(f"{opened.name} holds data of the kind {opened.kind}, and the model is of {kind}")
+    with Progress("scanning", len(opened)) as progress:
+        report = opened.scan(progress.to)
+    print(report.summary())
+    return opened, report
 
 
 class Kept(Sequence[Any]):
