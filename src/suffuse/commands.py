@@ -165,6 +165,67 @@ def score(
     print(table)
 
 
+def classify(
+    run: Positional[Path],
+    source: Positional[str],
+    of: str | None = None,
+    condition: tuple[str, ...] = (),
+    prior: Literal["even", "data"] = "even",
+    evaluations: int | None = None,
+    calibrate: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Say what every item of a source is: one row each, with its likeliest class and a probability for each class.
+
+    Of a numeric target the row has the mean and quantiles of its law given the rest of the item.
+
+    Args:
+        run: run folder of a trained model.
+        source: anything that can be trained on; what it says of the classes is not looked at, but judged by.
+        of: what to find out; by default the target, or the only condition of classes.
+        condition: what else all of them are said to be, as field=value; by default what the source says of each.
+        prior: of classes that are conditions: even, or data for their shares of the training data.
+        evaluations: of the network for each item, over all its classes; by default 40 for each class.
+        calibrate: fit the temperature of the probabilities to what the source says, and keep it beside the model.
+        seed: of the random numbers.
+        out: the CSV file to write; by default classes.csv in the run folder.
+    """
+    from suffuse.predicting import classify_source
+    from suffuse.store import load
+
+    model, table = load(run), out or run / "classes.csv"
+    told = model.parse_condition(condition)
+    print(classify_source(model, source, table, of, told, prior, evaluations, seed, run if calibrate else None))
+    print(table)
+
+
+def embed(
+    run: Positional[Path],
+    source: Positional[str],
+    t: float = 0.1,
+    draws: int = 4,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Turn every item of a source into a vector: mean activations of the network's last blocks.
+
+    Args:
+        run: run folder of a trained model.
+        source: anything that can be trained on.
+        t: time whose noise the items are given, from 0 to 1; a little of it shows more than none.
+        draws: how often noise is drawn.
+        seed: of the noise.
+        out: the file to write, .npy or .csv, a row for each item; by default vectors.npy in the run folder.
+    """
+    from suffuse.predicting import embed_source
+    from suffuse.store import load
+
+    vectors = out or run / "vectors.npy"
+    print(embed_source(load(run), source, vectors, t, draws, seed))
+    print(vectors)
+
+
 def info(path: Positional[str]) -> None:
     """Say what is in a run folder, or in a source of data.
 

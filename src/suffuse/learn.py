@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from suffuse.codecs.base import ConditionCodec
-from suffuse.codecs.conditions import CaptionCodec, ClassCodec
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, are_numbers
 from suffuse.data.base import Source
 from suffuse.data.loader import Batches, split
 from suffuse.data.sources import open_source
@@ -27,7 +27,9 @@ from suffuse.tree import Condition, State, leaves
 
 REPORT = "data-report.json"
 _CLASSES = 100
-"""A field is a class where it has at most this many different values, and a caption otherwise."""
+"""A field is a class where it has at most this many different values."""
+_FRACTIONS = 20
+"""Numbers that are not all whole are classes where they have at most this many different values."""
 _SHOWN = 16
 
 
@@ -97,9 +99,13 @@ def check_same(run: Path, recipe: Recipe) -> None:
 
 
 def fit_condition(column: list[Any], keep: Sequence[int]) -> ConditionCodec:
-    """A codec for a field: classes where it has few different values, and captions otherwise."""
+    """A codec for a field: classes where it has few different values, else numbers where all are, else captions."""
     values = [column[position] for position in keep]
     distinct = {value for value in values if value is not None}
+    if are_numbers(distinct):
+        whole = all(float(value).is_integer() for value in distinct)
+        few = len(distinct) <= (_CLASSES if whole else _FRACTIONS)
+        return ClassCodec.fit(values) if few else NumberCodec.fit(values)
     if len(distinct) <= _CLASSES or not all(isinstance(value, str) for value in distinct):
         return ClassCodec.fit(values)
     return CaptionCodec.fit(values)

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ from torch import Tensor
 
 import suffuse
 from suffuse import grids
+from suffuse.calibration import Calibration
+from suffuse.classification import Answers, Classes, classify
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
+from suffuse.features import features
 from suffuse.files import write_folder
 from suffuse.guidance import ClassifierFree, Given
-from suffuse.likelihood import METHODS, Score, score
+from suffuse.likelihood import METHODS, Score, fit_temperature, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
 from suffuse.recipes.recipe import Recipe, SamplingSection
@@ -36,8 +39,8 @@ FORMAT = 1
 _LEAST, _MOST, _ELEMENTS = 64, 1024, 2**16
 """Items that are walked at once: as many as have so many elements, but within these bounds."""
 
-Value = int | str | None
-"""What a condition may be asked to be: the name or number of a class, or a caption."""
+Value = int | float | str | None
+"""What a condition may be asked to be: the name or number of a class, a number, or a caption."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Model:
         denoiser: the trained denoiser; by default one with fresh weights.
         sampling: how it samples unless told otherwise; by default as the recipe says.
         solvers: that were tuned to it.
+        calibration: of its probabilities of classes.
     """
 
     def __init__(
@@ -74,12 +78,14 @@ class Model:
         denoiser: Denoiser | None = None,
         sampling: SamplingSection | None = None,
         solvers: Solvers | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.codec, self.conditions, self.origin = codec, dict(conditions), origin
         self._recipe = None if recipe is None else KINDS[codec.kind].filled(recipe)
         self.sampling = sampling or self.recipe.sampling
         self.denoiser = denoiser or KINDS[codec.kind].denoiser(self.recipe, codec, self.conditions, origin.sigma_data)
         self.solvers = solvers or Solvers(origin.images)
+        self.calibration = calibration or Calibration(images=origin.images)
 
     @property
     def recipe(self) -> Recipe:
@@ -162,7 +168,7 @@ class Model:
         Raises:
             UserError: the model was not trained to infill, these items cannot have holes, or a number is out of range.
         """
-        if not KINDS[self.codec.kind].infills(self.recipe):
+        if not self.infills:
             raise UserError(f"{self.origin.name} was not trained to infill; train it with --given 0.3 or more")
         items = self.codec.items(items)
         (walk, times), made = self._walking(steps, guidance, sampler)
@@ -174,13 +180,18 @@ class Model:
             x0, given = (map_leaves(lambda leaf: leaf.to(self._device()), part) for part in self.codec.partial(raw))
             x1 = map_leaves(torch.where, given, x0, x1)
             denoiser = Given(self.guided(made["guidance"]), x0, given)
-            with self._precision():
+            with self.precision():
                 state = sample(denoiser, walk, x1, times, told, rng)
             state = map_leaves(torch.where, given, x0, state)
             filled += self.codec.fill(raw, state)
             if progress is not None:
                 progress(len(filled), len(items))
         return self.codec.collect(filled)
+
+    @property
+    def infills(self) -> bool:
+        """Whether it was trained to be told parts of an item."""
+        return self._recipe is not None and KINDS[self.codec.kind].infills(self._recipe)
 
     def _walking(
         self, steps: int | None, guidance: float | None, sampler: str | None
@@ -223,7 +234,7 @@ class Model:
         """States of the samples with these seeds."""
         sampler, times = solver
         x1, told, rng = self._start(values, seeds)
-        with self._precision():
+        with self.precision():
             return sample(self.guided(guidance), sampler, x1, times, told, rng, callback)
 
     def _start(
@@ -249,7 +260,7 @@ class Model:
     def _device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
         """The arithmetic that the network was trained in."""
         bf16 = self._recipe is not None and self._recipe.training.precision == "bf16"
         return torch.autocast(self._device().type, torch.bfloat16, enabled=bf16)
@@ -280,7 +291,7 @@ class Model:
         values = {name: codec.examples(len(seeds)) for name, codec in self.conditions.items()}
         x1, told, _ = self._start(values, seeds)
         assert isinstance(x1, Tensor)
-        with self._precision():
+        with self.precision():
             tuning = fit(self.guided(guidance), evaluations, x1=x1, condition=told, progress=progress)
         if isinstance(tuning.sampler, Tuned):
             self.solvers.put(tuning.sampler, guidance)
@@ -315,27 +326,115 @@ class Model:
         """
         if method not in METHODS:
             raise UserError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
-        items, where = self.codec.items(items), self._device()
+        items = self.codec.items(items)
         n = len(items)
         values = self.columns(condition, n)
-        batches = self._batches(n)
-        done = itertools.count(1)
+        batches, done = len(self._batches(n)), itertools.count(1)
         hook = self.denoiser.register_forward_hook(
-            lambda *_: None if progress is None else progress(next(done), len(batches) * evaluations)
+            lambda *_: None if progress is None else progress(next(done), batches * evaluations)
         )
         scores: list[Score] = []
-        self.denoiser.eval()
-        with hook, self._precision():
-            for rows in batches:
-                # Packed one by one, so that one large picture at a time is in memory.
-                rng = Streams.of(seed, torch.arange(rows.start, rows.stop))
-                x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]), rng.fold("unpack"))
-                x0 = map_leaves(lambda leaf: leaf.to(where), x0)
-                told = {name: column[rows.start : rows.stop] for name, column in values.items()}
-                told = self.encode_condition(told, where)
-                rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
+        with hook, self.precision():
+            for rows, told, rng in self.batches(n, values, seed):
+                x0 = self.encoded(items, rows, seed)
                 scores += score(self.denoiser, x0, told, rng, self.codec.quantum, METHODS[method], evaluations)
         return scores
+
+    def classify(
+        self,
+        items: Any,
+        *,
+        of: str | None = None,
+        condition: Mapping[str, Value | Sequence[Value]] | None = None,
+        prior: str = "even",
+        evaluations: int | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Answers:
+        """What each item is. The answer for item i is a function of it, the seed and i alone.
+
+        Of a model that can be told a class it is Bayes' rule over its bounds under each class, by the same random
+        numbers, see ``suffuse.likelihood.race``. Of one that was trained with a target it is the law of that part given
+        all the rest: a probability for each of its values, or draws of a number.
+
+        Args:
+            items: what :meth:`generate` gives; what they say of the target is not looked at.
+            of: what to find out; by default the target, or the only condition of classes.
+            condition: what else each is said to be, as a mapping for :meth:`generate`.
+            prior: of the classes: "even", or "data" for their shares of the training data; a target needs none.
+            evaluations: of the network for each item, over all its classes; by default 40 for each class.
+            seed: of the random numbers.
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: there is nothing to find out, or a number is out of range.
+        """
+        items = self.codec.items(items)
+        told = self.columns(condition, len(items))
+        return classify(self, items, of, told, prior, evaluations, seed, progress)
+
+    def calibrate(self, answers: Classes, labels: Sequence[Any]) -> Calibration:
+        """Fit the temperature of this model's probabilities to items whose classes are known, and keep it.
+
+        Args:
+            answers: what :meth:`classify` gave for the items.
+            labels: their classes; items with None, or a class that is none of them, are left out.
+
+        Raises:
+            UserError: no item is left.
+        """
+        known, places = answers.places(labels)
+        if not known:
+            raise UserError(f"no item has a known {answers.name} to calibrate by")
+        temperature = fit_temperature(answers.log_odds[known], torch.tensor(places), answers.log_prior)
+        self.calibration = Calibration(temperature, len(known), self.origin.images)
+        return self.calibration
+
+    def embed(
+        self,
+        items: Any,
+        *,
+        t: float = 0.1,
+        draws: int = 4,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """A vector for each item, (N, D) float32: what the network makes of it, see ``suffuse.features``.
+
+        Args:
+            items: what :meth:`generate` gives.
+            t: time whose noise the items are given, in [0, 1].
+            draws: how often noise is drawn.
+            seed: of the noise.
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: the network was trained elsewhere, or a number is out of range.
+        """
+        items, vectors = self.codec.items(items), list[Tensor]()
+        for rows, _, rng in self.batches(len(items), {}, seed):
+            with self.precision():
+                vectors.append(features(self.denoiser, self.encoded(items, rows, seed), t, rng, draws).cpu())
+            if progress is not None:
+                progress(rows.stop, len(items))
+        return torch.cat(vectors) if vectors else torch.zeros(0, 0)
+
+    def batches(
+        self, n: int, values: Mapping[str, Sequence[Value]], seed: int
+    ) -> Iterator[tuple[range, dict[str, Tensor] | None, Streams]]:
+        """Rows of n items in batches, with what each is told of them and their streams; the network is set to judge."""
+        self.denoiser.eval()
+        where = self._device()
+        for rows in self._batches(n):
+            told = {name: column[rows.start : rows.stop] for name, column in values.items()}
+            rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
+            yield rows, self.encode_condition(told, where), rng
+
+    def encoded(self, items: Sequence[Any], rows: range, seed: int) -> State:
+        """States of the items in these rows. They are packed one by one: one large picture at a time is in memory."""
+        rng = Streams.of(seed, torch.arange(rows.start, rows.stop)).fold("unpack")
+        x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]), rng)
+        return map_leaves(lambda leaf: leaf.to(self._device()), x0)
 
     def encode_condition(
         self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None
@@ -360,7 +459,7 @@ class Model:
             many = list(value) if isinstance(value, Sequence | Tensor) and not isinstance(value, str) else [value] * n
             if len(many) != n:
                 raise UserError(f"{n} samples need {n} values of {name}, got {len(many)}")
-            columns[name] = [int(v) if isinstance(v, Tensor) else v for v in many]
+            columns[name] = [v.item() if isinstance(v, Tensor) else v for v in many]
         return columns
 
     def _only_condition(self) -> str:
@@ -399,6 +498,8 @@ class Model:
         (folder / "README.md").write_text(self.card(), encoding="utf-8")
         if self.solvers.found:
             self.solvers.save(folder)
+        if self.calibration.items:
+            self.calibration.save(folder)
 
     def config(self) -> dict[str, Any]:
         """Everything but the weights, as JSON values.
@@ -462,6 +563,8 @@ def _signed(item: Any, made: Mapping[str, Any]) -> Any:
 
 def _summary(codec: ConditionCodec) -> str:
     spec = codec.spec()
+    if spec["kind"] == "vector":
+        return f"a number, about {codec.decode(codec.encode([None])[0])[0]}"
     if spec["kind"] != "classes":
         return f"captions of up to {spec['length']} tokens, {spec['vocabulary']} known"
     names = codec.config()["names"]

@@ -347,7 +347,7 @@ class Objective(nn.Module):
 
 
 class EachWeight(Weight):
-    """A weight per leaf, for a Product.
+    """A weight per leaf, for a Product; leaves that the process does not have need none.
 
     Args:
         parts: weight of each leaf.
@@ -365,7 +365,8 @@ class EachWeight(Weight):
         assert isinstance(process, Product)
         for name, part in zip(self.names, self.weights, strict=True):
             assert isinstance(part, Weight)
-            part.check(process.parts[name])
+            if name in process.parts:
+                part.check(process.parts[name])
 
     def forward(
         self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
@@ -378,6 +379,7 @@ class EachWeight(Weight):
         return {
             name: part(process.parts[name], x0[name], x_t[name], posterior.parts[name], t, density)
             for name, part in zip(self.names, self.weights, strict=True)
+            if name in process.parts
         }
 
 

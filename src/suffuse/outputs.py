@@ -72,14 +72,23 @@ def write_as(writers: Mapping[str, Callable[[Path], object]], path: Path) -> Pat
     Raises:
         UserError: the suffix is none of those known, or the file cannot be written.
     """
-    if path.suffix.lower() not in writers:
-        raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
+    check_form(writers, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, writers[path.suffix.lower()])
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def check_form(writers: Mapping[str, object], path: Path) -> None:
+    """Refuse a path whose suffix is none of the forms that there are.
+
+    Raises:
+        UserError: names them.
+    """
+    if path.suffix.lower() not in writers:
+        raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType({"image": Pictures(), "table": Tables()})

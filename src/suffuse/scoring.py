@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from suffuse.data.base import Source
+from suffuse.data.report import Report
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.likelihood import Score
@@ -43,13 +44,10 @@ def score_source(
     Raises:
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
-    opened = source if isinstance(source, Source) else open_source(source)
-    _prepare(table)
-    with Progress("scanning", len(opened)) as progress:
-        report = opened.scan(progress.to)
-    print(report.summary())
+    prepare(table)
+    opened, report = scanned(source, model.codec.kind)
     items = Kept(opened, report.keep)
-    told = _told(model, opened, report.keep) if condition is None else condition
+    told = said_of(model, opened, report.keep) if condition is None else condition
     with Progress("scoring", 0) as progress:
         scores = model.score(
             items, condition=told, method=method, evaluations=evaluations, seed=seed, progress=progress.to
@@ -59,8 +57,23 @@ def score_source(
         [name, *(round(number, 4) for number in vars(each).values())]
         for name, each in zip(opened.names(report.keep), scores, strict=True)
     ]
-    _write(table, [header, *rows])
+    write_rows(table, [header, *rows])
     return scores
+
+
+def scanned(source: str | Path | Source, kind: str) -> tuple[Source, Report]:
+    """Open a source of this kind, look at every item, and say what was found.
+
+    Raises:
+        UserError: the data cannot be used, or is of another kind.
+    """
+    opened = source if isinstance(source, Source) else open_source(source, kind=kind)
+    if opened.kind != kind:
+        raise UserError(f"{opened.name} holds data of the kind {opened.kind}, and the model is of {kind}")
+    with Progress("scanning", len(opened)) as progress:
+        report = opened.scan(progress.to)
+    print(report.summary())
+    return opened, report
 
 
 class Kept(Sequence[Any]):
@@ -93,11 +106,11 @@ def summary(scores: Sequence[Score], method: str) -> str:
     )
 
 
-def _told(model: Model, source: Source, keep: Sequence[int]) -> Mapping[str, list[Any]]:
-    """What the source says of each item, where the model can be told; of other values nothing is told."""
+def said_of(model: Model, source: Source, keep: Sequence[int], but: str | None = None) -> Mapping[str, list[Any]]:
+    """What the source says of each item, where the model can be told; of other values, and of one name, nothing."""
     columns: dict[str, list[Any]] = {}
     for name, codec in model.conditions.items():
-        if name in source.fields:
+        if name in source.fields and name != but:
             column = source.column(name)
             values = [column[position] for position in keep]
             unknown = [value for value in values if value is not None and not codec.knows(value)]
@@ -108,7 +121,7 @@ def _told(model: Model, source: Source, keep: Sequence[int]) -> Mapping[str, lis
     return columns
 
 
-def _prepare(table: Path) -> None:
+def prepare(table: Path) -> None:
     """Find out before the work whether the table can be written."""
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +133,9 @@ def _prepare(table: Path) -> None:
         raise UserError(f"cannot write {table}: no permission to write into its folder; choose another")
 
 
-def _write(table: Path, rows: Sequence[Sequence[Any]]) -> None:
+def write_rows(table: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file, as a whole or not at all."""
+
     def write(aside: Path) -> None:
         with aside.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)

@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from suffuse.calibration import Calibration
 from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.errors import UserError
 from suffuse.files import PIPELINE, verify
@@ -42,6 +43,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
             "it was made by another version: train again, or take that version"
         ) from error
     model.solvers = Solvers.load(Path(path), model.origin.images)
+    model.calibration = Calibration.load(Path(path), model.origin.images)
     model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model
 

@@ -16,10 +16,12 @@ from scipy import stats
 
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.cells import CategoryCells, ConstantCells, DateCells, NumberCells
-from suffuse.codecs.conditions import CaptionCodec, ClassCodec, normalise
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, normalise
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.codecs.table import Field, TableCodec
+from suffuse.errors import UserError
+from suffuse.learn import fit_condition
 from suffuse.rng import Streams
 from suffuse.tree import concatenate, empty, leaves, map_leaves
 
@@ -102,7 +104,21 @@ def rows(draw: st.DrawFn) -> tuple[TableCodec, list[dict[str, Any]]]:
 
 
 CASES = {"image": Case(pictures(), visible), "table": Case(rows(), dict)}
-CONDITION_CASES = {"classes": Case(classes(), str), "captions": Case(captions(), normalise)}
+
+
+@st.composite
+def single_numbers(draw: st.DrawFn) -> tuple[NumberCodec, list[float]]:
+    """Numbers of six digits, in units that float32 holds."""
+    mean, deviation = draw(st.integers(-999, 999)), 2.0 ** draw(st.integers(-4, 9))
+    steps = draw(st.lists(st.integers(-8, 8), max_size=5))
+    return NumberCodec(mean, deviation), [mean + deviation * step / 4 for step in steps]
+
+
+CONDITION_CASES = {
+    "classes": Case(classes(), str),
+    "captions": Case(captions(), normalise),
+    "number": Case(single_numbers(), "{:.6g}".format),
+}
 
 
 @pytest.mark.parametrize("kind", CODECS)
@@ -146,10 +162,53 @@ def test_decode_inverts_encode_of_conditions(kind: str):
         assert rebuilt.decode(values[:-1]) == [CONDITION_CASES[kind].kept(item) for item in raw]
         assert torch.equal(codec.encode(raw)[0], values[:-1])
         spec = codec.spec()
-        assert spec["kind"] in ("classes", "tokens")
-        assert values.numel() == 0 or 0 <= values.min() <= values.max() < spec.get("count", spec.get("vocabulary"))
+        if spec["kind"] == "vector":
+            assert values.shape == (len(raw) + 1, spec["size"])
+            assert values.isfinite().all()
+        else:
+            assert spec["kind"] in ("classes", "tokens")
+            assert values.numel() == 0 or 0 <= values.min() <= values.max() < spec.get("count", spec.get("vocabulary"))
 
     law()
+
+
+@few
+@given(st.lists(st.floats(-1e9, 1e9) | st.integers(-99, 99).map(str), min_size=1, max_size=9))
+def test_numbers_are_told_in_deviations_from_their_mean(fitted: list[float | str]):
+    codec = NumberCodec.fit([None, *fitted])
+    told, present = codec.encode([None, *fitted])
+    assert present.tolist() == [False] + [True] * len(fitted)
+    assert told[0] == 0
+    assert told.abs().max() <= len(fitted) ** 0.5 + 1e-3
+    numbers = torch.tensor([float(value) for value in fitted], dtype=torch.float64)
+    if numbers.std(correction=0) > 1e-6 * numbers.abs().max():
+        assert told[1:].mean().abs() < 1e-3
+        assert told[1:].std(correction=0) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0, 1, 2] * 50, "classes"),
+        (range(500), "number"),
+        ([i / 7 for i in range(60)], "number"),
+        ([f"{i / 7}" for i in range(60)], "number"),
+        ([0.5, 1.5, None], "classes"),
+        (["a", "b"], "classes"),
+        ([True, False], "classes"),
+        ([f"word {i}" for i in range(200)], "captions"),
+    ],
+)
+def test_a_field_is_told_as_what_its_values_are(values, kind):
+    assert fit_condition(list(values), range(len(values))).kind == kind
+
+
+@pytest.mark.parametrize("value", ["tall", float("nan"), "inf"])
+def test_what_is_no_number_is_refused(value):
+    codec = NumberCodec.fit([1, 2])
+    assert not codec.knows(value)
+    with pytest.raises(UserError, match="no finite number"):
+        codec.encode([value])
 
 
 @few

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
 from torch import Tensor
@@ -11,6 +12,23 @@ from suffuse.rng import Streams
 from suffuse.tree import Shape, State, empty, leaves
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A part of every item that is to be predicted from the rest.
+
+    Args:
+        name: what it is called.
+        values: all that it can be, where these are few; none, where it is a number.
+        candidates: (K, ...): states whose elements of the part are these values in turn; the others do not matter.
+        elements: (1, ...): a bool for every element of an item, whether it belongs to the part.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    candidates: State
+    elements: State
 
 
 class Codec(ABC):
@@ -86,6 +104,19 @@ class Codec(ABC):
         del raw
         return sum(leaf.numel() for leaf in leaves(empty(self.shape, 1)))
 
+    @property
+    def question(self) -> Question | None:
+        """The part of an item that the model is to predict, where there is one."""
+        return None
+
+    def answer(self, raw: Any) -> Any:
+        """What a raw item says of that part; None where it says nothing."""
+        del raw
+
+    def unanswered(self, raw: Any) -> Any:
+        """A raw item without that part, which is then a hole."""
+        return raw
+
     def items(self, collection: Any) -> Sequence[Any]:
         """Raw items of what users hold several of them in: a sequence, where the subclass says nothing else."""
         return collection
@@ -121,6 +152,14 @@ class ConditionCodec(ABC):
     def knows(self, value: Any) -> bool:
         """Whether it is one of the values that can be encoded: any text, where the subclass says nothing else."""
         return isinstance(value, str)
+
+    def candidates(self) -> list[str]:
+        """All values that there are, where they are few enough to be tried one by one."""
+        return []
+
+    def frequencies(self) -> list[float]:
+        """Share of each candidate among the items that it was fitted to; none where they are not known."""
+        return []
 
     def examples(self, n: int) -> list[Any]:
         """Return n values to try a model with; absent ones where no values are kept."""

@@ -36,6 +36,8 @@ class Cells(ABC):
     """How many real numbers: none or one."""
     whole: bool = False
     """Whether values are integers."""
+    values: tuple[Any, ...] = ()
+    """All that there are, where they are few."""
 
     @abstractmethod
     def encode(self, values: Sequence[Any]) -> tuple[Bounds, Digits]:

@@ -1,4 +1,4 @@
-"""What a user says about a picture, as numbers a network reads: classes by name, captions by word."""
+"""What a user says about an item, as numbers a network reads: classes by name, numbers, captions by word."""
 
 import math
 import re
@@ -23,6 +23,7 @@ class ClassCodec(ConditionCodec):
 
     Args:
         names: the classes, each once.
+        counts: how many items had each, where that is known.
 
     Raises:
         UserError: there is no name, or one is there twice.
@@ -41,8 +42,8 @@ class ClassCodec(ConditionCodec):
 
     kind: ClassVar[str] = "classes"
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], counts: Sequence[int] = ()) -> None:
+        self.names, self.counts = tuple(names), tuple(counts)
         self._ids = {name: place for place, name in enumerate(self.names)}
         if not self.names:
             raise UserError("no item has a class; label at least one, or train without classes")
@@ -53,8 +54,9 @@ class ClassCodec(ConditionCodec):
     @classmethod
     def fit(cls, values: Iterable[str | int | None]) -> Self:
         """Take the distinct labels, numbers in the order of numbers and others as a person would sort them."""
-        names = {_text(value) for value in values if value is not None}
-        return cls(sorted(names, key=_numeric if all(map(_is_number, names)) else _natural))
+        counts = Counter(_text(value) for value in values if value is not None)
+        names = sorted(counts, key=_numeric if all(map(_is_number, counts)) else _natural)
+        return cls(names, [counts[name] for name in names])
 
     def encode(self, values: Sequence[str | int | None]) -> tuple[Tensor, Tensor]:
         """Return the places, (B,) int64 in [0, count), and which items have a label; None has place 0.
@@ -73,6 +75,14 @@ class ClassCodec(ConditionCodec):
         """Whether it is the name of a class."""
         return value is not None and _text(value) in self._ids
 
+    def candidates(self) -> list[str]:
+        """The names."""
+        return list(self.names)
+
+    def frequencies(self) -> list[float]:
+        """Share of each class."""
+        return [count / sum(self.counts) for count in self.counts]
+
     def examples(self, n: int) -> list[str]:
         """Return every class in turn."""
         return [self.names[i % len(self.names)] for i in range(n)]
@@ -82,13 +92,13 @@ class ClassCodec(ConditionCodec):
         return {"kind": self.kind, "count": len(self.names)}
 
     def config(self) -> dict[str, JSON]:
-        """Return the names."""
-        return {"names": list(self.names)}
+        """Return the names, and how many items had each."""
+        return {"names": list(self.names), "counts": list(self.counts)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Rebuild the codec that `config` described."""
-        return cls(config["names"])
+        """Rebuild the codec that `config` described; before there were counts, it had none."""
+        return cls(config["names"], config.get("counts", ()))
 
     def _id(self, name: str) -> int:
         if name in self._ids:
@@ -97,6 +107,93 @@ class ClassCodec(ConditionCodec):
         hint = f"did you mean {near[0]!r}? " if near else ""
         shown = ", ".join(self.names[:20]) + (", …" if len(self.names) > 20 else "")
         raise UserError(f"there is no class {name!r}; {hint}({len(self.names)} classes: {shown})")
+
+
+class NumberCodec(ConditionCodec):
+    """Numbers, less their mean and over their deviation.
+
+    Numbers are taken as such or as text, in plain or exponential notation.
+
+    Args:
+        mean: of the numbers.
+        deviation: of the numbers, positive.
+
+    Raises:
+        UserError: there is no number, or one is no finite number.
+
+    Example:
+        >>> codec = NumberCodec.fit([10.0, None, "30"])
+        >>> codec.encode([40, None])
+        (tensor([[2.],
+                [0.]]), tensor([ True, False]))
+        >>> codec.decode(torch.tensor([[2.0]]))
+        ['40']
+    """
+
+    kind: ClassVar[str] = "number"
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        self.mean, self.deviation = mean, deviation
+
+    @classmethod
+    def fit(cls, values: Iterable[float | str | None]) -> Self:
+        """Take mean and deviation of the numbers that are there; of numbers that are all alike the deviation is 1."""
+        numbers = torch.tensor([_finite(value) for value in values if value is not None], dtype=torch.float64)
+        if not len(numbers):
+            raise UserError("no item has a number; give one to at least one item, or train without it")
+        return cls(float(numbers.mean()), float(numbers.std(correction=0)) or 1.0)
+
+    def encode(self, values: Sequence[float | str | None]) -> tuple[Tensor, Tensor]:
+        """Return the numbers, (B, 1) float32, and which items have one; None is 0.
+
+        Raises:
+            UserError: one is no finite number.
+        """
+        numbers = [self.mean if value is None else _finite(value) for value in values]
+        scaled = (torch.tensor(numbers, dtype=torch.float64) - self.mean) / self.deviation
+        return scaled[:, None].float(), _present(values)
+
+    def decode(self, values: Tensor) -> list[str]:
+        """Return the numbers, to six digits."""
+        return [f"{number:.6g}" for number in (values[:, 0].double() * self.deviation + self.mean).tolist()]
+
+    def knows(self, value: Any) -> bool:
+        """Whether it is a finite number."""
+        return value is not None and _is_number(str(value))
+
+    def examples(self, n: int) -> list[float]:
+        """Return numbers that are spread as evenly over a normal law of this mean and deviation."""
+        places = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        return (self.mean + self.deviation * torch.special.ndtri(places)).tolist()
+
+    def spec(self) -> dict[str, Any]:
+        """Return `{"kind": "vector", "size": 1}`."""
+        return {"kind": "vector", "size": 1}
+
+    def config(self) -> dict[str, JSON]:
+        """Return mean and deviation."""
+        return {"mean": self.mean, "deviation": self.deviation}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+        return cls(config["mean"], config["deviation"])
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all values are finite numbers, as such or as text; truth values are none.
+
+    Example:
+        >>> are_numbers([1, "2.5"]), are_numbers(["1", "one"]), are_numbers([True])
+        (True, False, False)
+    """
+    return all(not isinstance(value, bool) and _is_number(str(value)) for value in values)
+
+
+def _finite(value: Any) -> float:
+    if not _is_number(str(value)):
+        raise UserError(f"{value!r} is no finite number, which this condition takes")
+    return float(value)
 
 
 class CaptionCodec(ConditionCodec):

@@ -1,9 +1,9 @@
 """All codecs by the name under which a model is saved, so that laws are tested over every one of them."""
 
 from suffuse.codecs.base import Codec, ConditionCodec
-from suffuse.codecs.conditions import CaptionCodec, ClassCodec
+from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.table import TableCodec
 
 CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec, TableCodec)}
-CONDITIONS: dict[str, type[ConditionCodec]] = {codec.kind: codec for codec in (ClassCodec, CaptionCodec)}
+CONDITIONS: dict[str, type[ConditionCodec]] = {codec.kind: codec for codec in (ClassCodec, NumberCodec, CaptionCodec)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suffuse.codecs.base import JSON, Codec
+from suffuse.codecs.base import JSON, Codec, Question
 from suffuse.codecs.cells import CELLS, Cells
 from suffuse.errors import UserError
 from suffuse.rng import Streams
@@ -145,6 +145,29 @@ class TableCodec(Codec):
             packed[TOKENS] = torch.where(firsts, 1, packed[TOKENS])
             masks[TOKENS] = packed[TOKENS] >= 0
         return self.unpack(packed), masks
+
+    @property
+    def question(self) -> Question | None:
+        """The cell of the target."""
+        chosen = next((field for field in self.fields if field.name == self.target), None)
+        if chosen is None or not (chosen.cells.numbers or chosen.cells.sizes):  # of a constant nothing is asked
+            return None
+        marks = {NUMBERS: list[bool](), TOKENS: list[bool]()}
+        for field in self.fields:
+            marks[NUMBERS] += [field is chosen] * field.cells.numbers
+            marks[TOKENS] += [False] * field.missing + [field is chosen] * len(field.cells.sizes)
+        values = chosen.cells.values
+        candidates = self.unpack(self.pack([{chosen.name: value} for value in values or [None]]))
+        elements = {name: torch.tensor([marks[name]]) for name in candidates}
+        return Question(chosen.name, values, candidates, elements)
+
+    def answer(self, raw: Any) -> Any:
+        """The target's value."""
+        return raw.get(self.target)
+
+    def unanswered(self, raw: Any) -> Any:
+        """The row with the target's cell empty."""
+        return {**raw, str(self.target): None}
 
     def put_back(self, raw: Any, item: Any) -> Any:
         """The cells that were not empty as they were."""

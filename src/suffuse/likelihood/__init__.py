@@ -5,6 +5,8 @@ Every estimate comes with its standard error: :func:`estimate_elbo` and :func:`e
 """
 
 from suffuse.likelihood.bound import EARLIEST, elbo, estimate_elbo
+from suffuse.likelihood.calibration import calibration_error, cross_entropy, fit_temperature, tempered
+from suffuse.likelihood.classes import Race, log_prob_of_parts, race
 from suffuse.likelihood.estimate import Estimate, bits_per_dimension, dequantise
 from suffuse.likelihood.flow import EXACT_UP_TO, PROBES, estimate_log_likelihood, log_likelihood
 from suffuse.likelihood.scores import METHODS, Score, score
@@ -15,12 +17,19 @@ __all__ = [
     "METHODS",
     "PROBES",
     "Estimate",
+    "Race",
     "Score",
     "bits_per_dimension",
+    "calibration_error",
+    "cross_entropy",
     "dequantise",
     "elbo",
     "estimate_elbo",
     "estimate_log_likelihood",
+    "fit_temperature",
     "log_likelihood",
+    "log_prob_of_parts",
+    "race",
     "score",
+    "tempered",
 ]

@@ -82,13 +82,13 @@ def estimate_elbo(
     if not 0 < earliest < 1:
         raise UserError(f"the bound's earliest time must lie between 0 and 1, not at {earliest}")
     x0, rng = at_least_float32(x0), streams(rng, x0).fold("elbo")
-    gain = _Gain(denoiser, x0, condition, source)
+    gain = Gain(denoiser, x0, condition, source)
     strata, first = evaluations // 2 - 1, math.sqrt(earliest)
     width = (1 - first) / strata
     pairs = [[gain.decoding(earliest, rng.fold(half)) for half in range(2)]]
     for place in range(strata):
         pair = (rng.fold(place, half) for half in range(2))
-        pairs.append([width * gain.at_root(first + (place + _share(draw)) * width, draw) for draw in pair])
+        pairs.append([width * gain.at_root(first + (place + share(draw)) * width, draw) for draw in pair])
     known = total(denoiser.process.baseline_bound(x0, denoiser.sigma_data))
     # Each term is the mean of its pair, whose variance is the squared half of their difference.
     value = known + sum((a + b) / 2 for a, b in pairs)
@@ -96,7 +96,7 @@ def estimate_elbo(
 
 
 @dataclass(frozen=True)
-class _Gain:
+class Gain:
     """By how much a denoiser's bound is above that of the baseline, term by term."""
 
     denoiser: Denoiser
@@ -123,6 +123,6 @@ class _Gain:
         return self.denoiser.process.baseline_posterior(x_t, t, self.denoiser.sigma_data, self.source)
 
 
-def _share(rng: Streams) -> Tensor:
+def share(rng: Streams) -> Tensor:
     """(B,) numbers in (0, 1)."""
     return rng.uniform(torch.empty(len(rng), device=rng.index.device))

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suffuse.networks.base import Network
 from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import LevelEmbedding, known_parts, modulate, normalize, zero
 
 NUMBERS, TOKENS = "numbers", "tokens"
 
 
-class Mixed(nn.Module):
+class Mixed(Network):
     """Residual blocks of linear layers over all columns at once, for rows whose columns have no order.
 
     Numbers come in with a mark for those that are clean, tokens by an embedding of each value of each column, one of
@@ -108,6 +109,10 @@ class Mixed(nn.Module):
         if self.out_values is not None:
             out[TOKENS] = self.out_values(h)[:, self.index].masked_fill(self.index < 0, -torch.inf)
         return out
+
+    def feature_blocks(self) -> Sequence[nn.Module]:
+        """The one in the middle, and the last."""
+        return [self.blocks[(len(self.blocks) - 1) // 2], self.blocks[-1]]
 
 
 class _Block(nn.Module):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suffuse.errors import UserError
+from suffuse.networks.base import Network
 from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
@@ -24,7 +25,7 @@ from suffuse.networks.layers import (
 )
 
 
-class Transformer(nn.Module):
+class Transformer(Network):
     """A transformer over patches, each block modulated by noise level and conditions.
 
     Positions enter by rotation of queries and keys alone, so that any spatial size is taken; what is not a
@@ -106,6 +107,10 @@ class Transformer(nn.Module):
             h = block(h, vector, tokens, mask, rotation)
         h = self.out(modulate(normalize(h), *self.modulation(vector).chunk(2, 1)))
         return crop(assemble(h.unflatten(1, grid), self.patch), x.shape[2:])
+
+    def feature_blocks(self) -> Sequence[nn.Module]:
+        """The one in the middle, and the last."""
+        return [self.blocks[(len(self.blocks) - 1) // 2], self.blocks[-1]]
 
 
 class Block(nn.Module):

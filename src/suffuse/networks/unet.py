@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suffuse.errors import UserError
+from suffuse.networks.base import Network
 from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
@@ -27,7 +28,7 @@ CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """A U-Net: residual blocks at falling, then at rising resolution, with connections across.
 
     A block is x + conv(silu(conv(norm(x)) (1 + scale) + shift)), scale and shift linear in the embedding of
@@ -62,6 +63,8 @@ class UNet(nn.Module):
         >>> network(torch.zeros(2, 3, 15, 7), torch.tensor([-4.0, 2.0])).shape
         torch.Size([2, 3, 15, 7])
     """
+
+    feature_axis = 1
 
     def __init__(
         self,
@@ -132,6 +135,10 @@ class UNet(nn.Module):
         for stage, up, across in reversed(list(zip(self.rising, self.up, self.across, strict=True))):
             h = stage(up(h).add_(across(crossing.pop())), vector, tokens, mask)
         return crop(assemble(last(self.out(F.silu(norm(h)))), self.patch), x.shape[2:])
+
+    def feature_blocks(self) -> Sequence[nn.Module]:
+        """The deepest stage, and those of rising resolution."""
+        return [self.deepest, *reversed(self.rising)]
 
 
 class Stage(nn.Module):
