@@ -75,7 +75,7 @@ def ours(problem: Problem) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"evaluations": count}
         solvers = {
             "default": sf.samplers.default(problem.denoiser, count),
-            "tuned": sf.tune(problem.denoiser, count, rng=7),
+            "tuned": problem.tuned(count),
         }
         for name, (sampler, times) in solvers.items():
             counted = sf.samplers.Counted(problem.denoiser)

@@ -22,7 +22,7 @@ from suffuse.errors import UserError
 from suffuse.features import features
 from suffuse.files import write_folder
 from suffuse.guidance import ClassifierFree, Given
-from suffuse.likelihood import METHODS, Score, fit_temperature, score
+from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
 from suffuse.recipes.recipe import Recipe, SamplingSection
@@ -327,8 +327,14 @@ class Model:
         if method not in METHODS:
             raise UserError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
         items = self.codec.items(items)
-        n = len(items)
-        values = self.columns(condition, n)
+        values = self.columns(condition, len(items))
+        parts = [self.codec.pieces(item) for item in items] if self.codec.splits else None
+        pieces = items
+        if parts is not None:
+            counts = list(map(len, parts))
+            values = {name: _repeated(column, counts) for name, column in values.items()}
+            pieces = list(itertools.chain.from_iterable(parts))
+        n = len(pieces)
         batches, done = len(self._batches(n)), itertools.count(1)
         hook = self.denoiser.register_forward_hook(
             lambda *_: None if progress is None else progress(next(done), batches * evaluations)
@@ -336,9 +342,15 @@ class Model:
         scores: list[Score] = []
         with hook, self.precision():
             for rows, told, rng in self.batches(n, values, seed):
-                x0 = self.encoded(items, rows, seed)
+                x0 = self.encoded(pieces, rows, seed)
                 scores += score(self.denoiser, x0, told, rng, self.codec.quantum, METHODS[method], evaluations)
-        return scores
+        if parts is None:
+            return scores
+        each = iter(scores)
+        return [
+            joined(list(itertools.islice(each, len(own))), self.codec.dimensions(item))
+            for item, own in zip(items, parts, strict=True)
+        ]
 
     def classify(
         self,
@@ -552,6 +564,11 @@ class Model:
             "Limits: it knows what its training data shows and no more, and may repeat it; the rights of that data "
             "carry over to what it makes. Every picture that it makes says so in its metadata.\n"
         )
+
+
+def _repeated(values: Sequence[Value], counts: Sequence[int]) -> list[Value]:
+    """Each value so many times."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
 def _signed(item: Any, made: Mapping[str, Any]) -> Any:

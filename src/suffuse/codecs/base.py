@@ -95,6 +95,9 @@ class Codec(ABC):
         """Raw items of states whose known elements came from items with holes."""
         return list(map(self.put_back, raw, self.decode(state)))
 
+    splits: ClassVar[bool] = False
+    """Whether items may be longer than a state, and are then scored in pieces."""
+
     def pieces(self, raw: Any) -> list[Any]:
         """The item in parts that each fit into a state, whose likelihoods are added up."""
         return [raw]

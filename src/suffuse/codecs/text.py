@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from suffuse.codecs.base import JSON, Codec
-from suffuse.codecs.spelling import END, SPELLINGS, Spelling
+from suffuse.codecs.base import JSON, Codec, ConditionCodec
+from suffuse.codecs.spelling import END, SPELLINGS, Letters, Spelling
 from suffuse.errors import UserError
 from suffuse.rng import Streams
 from suffuse.tree import State
@@ -30,6 +30,8 @@ class TokenCodec(Codec):
         length: L.
         longest: tokens of an item that are kept; what is beyond is left out.
     """
+
+    splits = True
 
     def __init__(self, spelling: Spelling, length: int, longest: int | None = None) -> None:
         self.spelling, self.length, self.longest = spelling, length, max(longest or length, length)
@@ -153,6 +155,56 @@ class SequenceCodec(TokenCodec):
     """
 
     kind: ClassVar[str] = "sequence"
+
+
+class TextConditionCodec(ConditionCodec):
+    """Texts that a model is told, written byte by byte but for letters that are often: as they are, nothing left out.
+
+    Token 0 is padding; each text is cut at the length, which is that of the longest, at most 512.
+
+    Args:
+        spelling: by letters.
+        length: tokens of a text.
+
+    Example:
+        >>> codec = TextConditionCodec.fit(["Hello", "世界"])
+        >>> codec.decode(codec.encode(["Hello", None])[0])
+        ['Hello', '']
+    """
+
+    kind: ClassVar[str] = "texts"
+
+    def __init__(self, spelling: Letters, length: int) -> None:
+        self.spelling, self.length = spelling, length
+        self._codec = TextCodec(spelling, length)
+
+    @classmethod
+    def fit(cls, values: Sequence[str]) -> Self:
+        """Take the letters that are often, and the longest text."""
+        spelling = Letters.fit(values)
+        return cls(spelling, min(512, max(len(spelling.spell(value)) for value in values)))
+
+    def encode(self, values: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """Return the tokens, (B, length) int64, and which items have a text."""
+        present = torch.tensor([value is not None for value in values], dtype=torch.bool)
+        return self._codec.unpack(self._codec.pack([value or "" for value in values])), present
+
+    def decode(self, values: Tensor) -> list[str]:
+        """Return the texts."""
+        return self._codec.decode(values)
+
+    def spec(self) -> dict[str, Any]:
+        """Return `{"kind": "tokens", "vocabulary": v, "length": l}`; token 0 is padding."""
+        return {"kind": "tokens", "vocabulary": self.spelling.size, "length": self.length}
+
+    def config(self) -> dict[str, JSON]:
+        """Return the letters and the length."""
+        return {"spelling": self.spelling.config(), "length": self.length}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+        return cls(Letters.from_config(config["spelling"]), config["length"])
 
 
 def _around(parts: list[list[int]], room: int) -> list[list[int]]:

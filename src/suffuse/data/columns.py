@@ -53,17 +53,12 @@ class Column:
         return " ".join(parts) + (f": {self.note}" if self.note else "")
 
 
-def find_columns(table: "pa.Table", target: str | None = None) -> list[Column]:
-    """What every column of a table holds.
-
-    Args:
-        table: the values.
-        target: a column that is not left out, whatever it looks like.
-    """
-    return [_column(name, table.column(name), name == target) for name in table.column_names]
+def find_columns(table: "pa.Table") -> list[Column]:
+    """What every column of a table holds."""
+    return [_column(name, table.column(name)) for name in table.column_names]
 
 
-def _column(name: str, values: "pa.ChunkedArray", wanted: bool) -> Column:
+def _column(name: str, values: "pa.ChunkedArray") -> Column:
     import pyarrow as pa
 
     missing = values.null_count + (_not_numbers(values) if pa.types.is_floating(values.type) else 0)
@@ -82,13 +77,11 @@ def _column(name: str, values: "pa.ChunkedArray", wanted: bool) -> Column:
         return replace(column, role="date")
     unique = distinct == looked > _FEW
     if pa.types.is_integer(values.type):
-        if not wanted and unique and (_IDENTIFIER.search(name) or _counts_up(values)):
+        if unique and (_IDENTIFIER.search(name) or _counts_up(values)):
             return replace(column, role="identifier", note="every value differs and says nothing; left out")
         return replace(column, role="category" if column.distinct <= _FEW else "integer")
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         return replace(column, role="number")
-    if wanted:
-        return column
     words = _words(values)
     if words >= _WORDS and distinct > 0.5 * looked:
         return replace(column, role="text", note="texts; left out")

@@ -35,7 +35,7 @@ def table(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(target=TARGET),
         training=TrainingConfig(
-            batch=512, learning_rate=2e-3, precision="bf16", held_out=0.02, minutes=minutes or 4.0, seed=seed
+            batch=512, learning_rate=4e-3, precision="bf16", held_out=0.02, minutes=minutes or 4.0, seed=seed
         ),
     )
     model = learn.train(of_frame(real, "diamonds"), recipe, out)
