@@ -17,6 +17,7 @@ VERBS = {
     "infill": "fill the holes of items: empty cells of a table",
     "classify": "say what every item of a source is: its class, or the target that a model was trained to predict",
     "embed": "turn every item of a source into a vector",
+    "evaluate": "compare what a model draws with real items that it was not trained on, in a report",
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",
     "info": "say what is in a run folder, or in a source of data",
