@@ -33,6 +33,7 @@ MORE = {5: 10, 8: 16, 10: 20, 15: 19, 20: 26, 30: 39, 50: 65}
 """What the best peer may spend where the tuned solver spends the key."""
 CHOSEN_ON, JUDGED_ON = (11, 12), (31, 32)
 """Seeds of the mixtures."""
+COLOURS = {"azula": "C0", "diffusers": "C1", "flow_matching": "C2", "k_diffusion": "C3"}
 Kind = tuple[int, str, float]
 """Dimensions, path and scale."""
 Choice = dict[int, dict[str, str]]
@@ -74,7 +75,7 @@ def ours(problem: Problem) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"evaluations": count}
         solvers = {
             "default": sf.samplers.default(problem.denoiser, count),
-            "tuned": sf.tune(problem.denoiser, count, rng=7),
+            "tuned": problem.tuned(count),
         }
         for name, (sampler, times) in solvers.items():
             counted = sf.samplers.Counted(problem.denoiser)
@@ -168,7 +169,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         for library in sorted({name for row in here for name in row["peers"]}):
             known = [n for n in COUNTS if any(r["evaluations"] == n and library in r["peers"] for r in here)]
             ax.plot(known, [_mean([r["peers"][library][1] for r in here if r["evaluations"] == n]) for n in known],
-                    "o-", ms=3, lw=1, label=library)  # fmt: skip
+                    "o-", ms=3, lw=1, color=COLOURS[library], label=library)  # fmt: skip
         for name, style in (("default", "k^-"), ("tuned", "k*--")):
             ax.plot(
                 COUNTS,
@@ -180,7 +181,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         ax.minorticks_off()
         ax.grid(alpha=0.3)
     axes[-1, 0].set(xlabel="evaluations", ylabel="error, in deviations of the data")
-    axes[0, 0].legend(fontsize=7)
+    shown = {label: line for ax in axes.flat for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower right", ncols=len(shown), fontsize=8, frameon=False)
     figure.savefig(file, dpi=110)
 
 

@@ -275,7 +275,10 @@ def info(path: Positional[str]) -> None:
 
 
 def demo(
-    name: Positional[Literal["digits", "mnist"]], out: Path | None = None, minutes: float | None = None, seed: int = 0
+    name: Positional[Literal["digits", "mnist", "table"]],
+    out: Path | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
 ) -> None:
     """Train a small model on real data that a package ships, and show what it learned.
 

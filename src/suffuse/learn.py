@@ -50,13 +50,15 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     """
     run = Path(out)
     recipe = recipe or Recipe()
-    opened = source if isinstance(source, Source) else open_source(source, kind=recipe.data.kind)
+    opened = (
+        source if isinstance(source, Source) else open_source(source, kind=recipe.data.kind, target=recipe.data.target)
+    )
     with Progress("scanning", len(opened)) as progress:
         report = opened.scan(progress.to)
     print(report.summary())
     kind = KINDS[opened.kind]
     recipe = kind.completed(recipe, opened, report)
-    conditions = {name: fit_condition(opened.column(name), report.keep) for name in recipe.data.condition}
+    conditions = {name: fit_condition(opened.column(name), report.keep, kind) for name in recipe.data.condition}
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = kind.codec(recipe, opened, report)
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
@@ -98,9 +100,15 @@ def check_same(run: Path, recipe: Recipe) -> None:
         raise UserError(f"{run} was started with another recipe: {', '.join(differ)}; give the old one, or a new --out")
 
 
-def fit_condition(column: list[Any], keep: Sequence[int]) -> ConditionCodec:
-    """A codec for a field: classes where it has few different values, else numbers where all are, else captions."""
+def fit_condition(column: list[Any], keep: Sequence[int], kind: Kind | None = None) -> ConditionCodec:
+    """A codec for a field: classes where it has few different values, else numbers where all are, else captions.
+
+    A kind of data may have a codec of its own for it.
+    """
     values = [column[position] for position in keep]
+    own = kind.condition(values) if kind else None
+    if own is not None:
+        return own
     distinct = {value for value in values if value is not None}
     if are_numbers(distinct):
         whole = all(float(value).is_integer() for value in distinct)

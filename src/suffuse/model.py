@@ -22,7 +22,7 @@ from suffuse.errors import UserError
 from suffuse.features import features
 from suffuse.files import write_folder
 from suffuse.guidance import ClassifierFree, Given
-from suffuse.likelihood import METHODS, Score, fit_temperature, score
+from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
 from suffuse.recipes.recipe import Recipe, SamplingSection
@@ -30,13 +30,14 @@ from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
-from suffuse.tree import PRESENT, State, concatenate, empty, map_leaves
+from suffuse.tree import PRESENT, State, concatenate, empty, leaves, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = 1
 """Version of the folder that a model is saved as."""
-_BATCH = 64
+_LEAST, _MOST, _ELEMENTS = 64, 1024, 2**16
+"""Items that are walked at once: as many as have so many elements, but within these bounds."""
 
 Value = int | float | str | None
 """What a condition may be asked to be: the name or number of a class, a number, or a caption."""
@@ -108,7 +109,7 @@ class Model:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
         callback: Callable[[int, Tensor, State], None] | None = None,
-    ) -> list[Any]:
+    ) -> Any:
         """Draw new samples. Sample i is a function of seed + i alone, whatever is drawn beside it.
 
         Args:
@@ -123,7 +124,7 @@ class Model:
             callback: called after each step of each batch with (number, time, state).
 
         Returns:
-            n raw items; a picture's ``info`` says how it was made.
+            n raw items, as a list or what else holds several of their kind; a picture's ``info`` says how it was made.
 
         Raises:
             UserError: a number is out of range, or there is no such condition, class or sampler.
@@ -132,8 +133,7 @@ class Model:
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
         items: list[Any] = []
-        for start in range(0, n, _BATCH):
-            rows = range(start, min(start + _BATCH, n))
+        for rows in self._batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
             state = self._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
             for row, item in zip(rows, self.codec.decode(state), strict=True):
@@ -173,8 +173,7 @@ class Model:
         items = self.codec.items(items)
         (walk, times), made = self._walking(steps, guidance, sampler)
         values, filled = self.columns(condition, len(items)), list[Any]()
-        for start in range(0, len(items), _BATCH):
-            rows = range(start, min(start + _BATCH, len(items)))
+        for rows in self._batches(len(items)):
             raw = [items[row] for row in rows]
             told = {name: column[rows.start : rows.stop] for name, column in values.items()}
             x1, told, rng = self._start(told, [seed + row for row in rows])
@@ -183,7 +182,8 @@ class Model:
             denoiser = Given(self.guided(made["guidance"]), x0, given)
             with self.precision():
                 state = sample(denoiser, walk, x1, times, told, rng)
-            filled += map(self.codec.put_back, raw, self.codec.decode(state))
+            state = map_leaves(torch.where, given, x0, state)
+            filled += self.codec.fill(raw, state)
             if progress is not None:
                 progress(len(filled), len(items))
         return self.codec.collect(filled)
@@ -246,6 +246,12 @@ class Model:
         rng = Streams.of(0, torch.tensor(seeds, device=where))
         x1 = self.denoiser.process.prior(empty(self.codec.shape, len(seeds), where), rng)
         return x1, self.encode_condition(values, where), rng
+
+    def _batches(self, n: int) -> list[range]:
+        """The numbers below n in parts that are walked at once."""
+        elements = sum(leaf.numel() for leaf in leaves(empty(self.codec.shape, 1)))
+        size = min(max(_ELEMENTS // elements, _LEAST), _MOST)
+        return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
     def guided(self, guidance: float) -> Denoiser:
         """The denoiser with a weight of its condition."""
@@ -321,18 +327,30 @@ class Model:
         if method not in METHODS:
             raise UserError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
         items = self.codec.items(items)
-        n = len(items)
-        values = self.columns(condition, n)
-        batches, done = -(-n // _BATCH), itertools.count(1)
+        values = self.columns(condition, len(items))
+        parts = [self.codec.pieces(item) for item in items] if self.codec.splits else None
+        pieces = items
+        if parts is not None:
+            counts = list(map(len, parts))
+            values = {name: _repeated(column, counts) for name, column in values.items()}
+            pieces = list(itertools.chain.from_iterable(parts))
+        n = len(pieces)
+        batches, done = len(self._batches(n)), itertools.count(1)
         hook = self.denoiser.register_forward_hook(
             lambda *_: None if progress is None else progress(next(done), batches * evaluations)
         )
         scores: list[Score] = []
         with hook, self.precision():
             for rows, told, rng in self.batches(n, values, seed):
-                x0 = self.encoded(items, rows, seed)
+                x0 = self.encoded(pieces, rows, seed)
                 scores += score(self.denoiser, x0, told, rng, self.codec.quantum, METHODS[method], evaluations)
-        return scores
+        if parts is None:
+            return scores
+        each = iter(scores)
+        return [
+            joined(list(itertools.islice(each, len(own))), self.codec.dimensions(item))
+            for item, own in zip(items, parts, strict=True)
+        ]
 
     def classify(
         self,
@@ -419,8 +437,7 @@ class Model:
         """Rows of n items in batches, with what each is told of them and their streams; the network is set to judge."""
         self.denoiser.eval()
         where = self._device()
-        for start in range(0, n, _BATCH):
-            rows = range(start, min(start + _BATCH, n))
+        for rows in self._batches(n):
             told = {name: column[rows.start : rows.stop] for name, column in values.items()}
             rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
             yield rows, self.encode_condition(told, where), rng
@@ -529,7 +546,7 @@ class Model:
             lines += [
                 f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
                 f"process     {process.noise_schedule}, parameterization {process.parameterization}",
-                f"trained     {self.origin.images:,} images in {self.origin.seconds / 60:.1f} minutes",
+                f"trained     {self.origin.images:,} items in {self.origin.seconds / 60:.1f} minutes",
             ]
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
         lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
@@ -547,6 +564,11 @@ class Model:
             "Limits: it knows what its training data shows and no more, and may repeat it; the rights of that data "
             "carry over to what it makes. Every picture that it makes says so in its metadata.\n"
         )
+
+
+def _repeated(values: Sequence[Value], counts: Sequence[int]) -> list[Value]:
+    """Each value so many times."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
 def _signed(item: Any, made: Mapping[str, Any]) -> Any:

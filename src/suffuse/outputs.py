@@ -1,7 +1,9 @@
 """Where samples go: a folder of pictures, or one file whose suffix says its form; and how they are shown."""
 
+import csv
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -66,6 +68,54 @@ class Tables(Output):
         return items.to_string(max_cols=None, line_width=160)
 
 
+class Texts(Output):
+    """One file: lines of a text file (a blank line between texts that have several), JSON lines, or a column of CSV."""
+
+    default = "generated.txt"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        between = "\n\n" if any("\n" in item.strip("\n") for item in items) else "\n"
+        plain = between.join(item.strip("\n") for item in items) + "\n"
+        lines = "".join(json.dumps({"text": item}, ensure_ascii=False) + "\n" for item in items)
+        writers: dict[str, Callable[[Path], object]] = {
+            ".txt": lambda aside: aside.write_text(plain, encoding="utf-8"),
+            ".jsonl": lambda aside: aside.write_text(lines, encoding="utf-8"),
+            ".csv": lambda aside: _column_of("text", items, aside),
+        }
+        return write_as(writers, path)
+
+    def show(self, items: Any) -> str:
+        """The texts, one below the other."""
+        return "\n----\n".join(items)
+
+
+class Sequences(Output):
+    """One file: FASTA, lines of a text file, or a column of CSV."""
+
+    default = "generated.fasta"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        fasta = "".join(f">generated{number}\n{item}\n" for number, item in enumerate(items, 1))
+        writers: dict[str, Callable[[Path], object]] = {
+            ".fasta": lambda aside: aside.write_text(fasta, encoding="utf-8"),
+            ".fa": lambda aside: aside.write_text(fasta, encoding="utf-8"),
+            ".txt": lambda aside: aside.write_text("".join(f"{item}\n" for item in items), encoding="utf-8"),
+            ".csv": lambda aside: _column_of("sequence", items, aside),
+        }
+        return write_as(writers, path)
+
+    def show(self, items: Any) -> str:
+        """The sequences, one below the other."""
+        return "\n".join(items)
+
+
+def _column_of(name: str, items: Sequence[str], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[name], *([item] for item in items)])
+
+
 def write_as(writers: Mapping[str, Callable[[Path], object]], path: Path) -> Path:
     """Write a file in the form that its suffix says, as a whole or not at all.
 
@@ -91,7 +141,9 @@ def check_form(writers: Mapping[str, object], path: Path) -> None:
         raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
 
 
-OUTPUTS: Mapping[str, Output] = MappingProxyType({"image": Pictures(), "table": Tables()})
+OUTPUTS: Mapping[str, Output] = MappingProxyType(
+    {"image": Pictures(), "table": Tables(), "text": Texts(), "sequence": Sequences()}
+)
 """By the kind of the model's codec."""
 
 

@@ -55,7 +55,7 @@ def test_metrics_and_pictures_of_a_run(tmp_path: Path) -> None:
         assert picture.size == (1200, 400)
         assert len(picture.convert("RGB").getcolors(2**20)) > 50, "nothing is drawn"
     assert "held out" in done.stderr
-    assert "images/s" in done.stderr
+    assert "items/s" in done.stderr
     assert "left" in done.stderr
     assert "\x1b" not in done.stderr, "control codes where there is no terminal"
     assert list((run / "tensorboard").iterdir())

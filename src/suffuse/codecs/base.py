@@ -9,7 +9,7 @@ from torch import Tensor
 
 from suffuse.errors import UserError
 from suffuse.rng import Streams
-from suffuse.tree import Shape, State
+from suffuse.tree import Shape, State, empty, leaves
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -90,6 +90,22 @@ class Codec(ABC):
         """The item that fills the holes of a raw one, with what that one tells put back to the letter."""
         del raw
         return item
+
+    def fill(self, raw: Sequence[Any], state: State) -> list[Any]:
+        """Raw items of states whose known elements came from items with holes."""
+        return list(map(self.put_back, raw, self.decode(state)))
+
+    splits: ClassVar[bool] = False
+    """Whether items may be longer than a state, and are then scored in pieces."""
+
+    def pieces(self, raw: Any) -> list[Any]:
+        """The item in parts that each fit into a state, whose likelihoods are added up."""
+        return [raw]
+
+    def dimensions(self, raw: Any) -> int:
+        """What bits per dimension are bits per: the elements of a state, where the subclass says nothing else."""
+        del raw
+        return sum(leaf.numel() for leaf in leaves(empty(self.shape, 1)))
 
     @property
     def question(self) -> Question | None:

@@ -10,6 +10,8 @@ import numpy as np
 from suffuse.codecs.base import JSON
 
 _KNOTS = 1000
+_OFTEN = 0.2
+"""Values are themselves the knots where there are so many times fewer different ones than values."""
 _BASE = 256
 """More categories than this are written in two digits."""
 _DECIMALS = 9
@@ -58,13 +60,14 @@ class Cells(ABC):
 class NumberCells(Cells):
     r"""Real numbers by their place among all: :math:`u = F(x)`, with F the distribution of the column's values.
 
-    F runs linearly between quantiles; values outside of them become the nearest. A number of which many are equal, or
-    one with few decimals, stands for the cell :math:`[F(x - h / 2), F(x + h / 2)]`, h being its last decimal: a point
-    drawn from it is even over [0, 1], and every point of it leads back to x. Values between the decimals come back
-    rounded to them, and where there are none, within the rounding of F.
+    F runs linearly between knots: quantiles, or all values where there are few and each is often. Numbers outside of
+    them become the nearest. One that is often, or that has few decimals, stands for the cell
+    :math:`[F(x - h / 2), F(x + h / 2)]`, h being its last decimal: a point drawn from it is even over [0, 1], and every
+    point of it leads back to x. Numbers come back rounded to their decimals, and within a millionth of the range.
 
     Args:
-        knots: values at even levels from 0 to 1, not falling.
+        knots: values, not falling.
+        levels: F at the knots, in [0, 1], not falling.
         decimals: of every value; None where there are more than nine.
         whole: whether values are Python integers.
 
@@ -78,43 +81,55 @@ class NumberCells(Cells):
     kind: ClassVar[str] = "number"
     numbers: ClassVar[int] = 1
 
-    def __init__(self, knots: Sequence[float], decimals: int | None, whole: bool) -> None:
-        self.knots, self.decimals, self.whole = np.asarray(knots, np.float64), decimals, whole
-        self._levels = np.linspace(0, 1, len(self.knots))
+    def __init__(self, knots: Sequence[float], levels: Sequence[float], decimals: int | None, whole: bool) -> None:
+        self.knots, self.levels = np.asarray(knots, np.float64), np.asarray(levels, np.float64)
+        self.decimals, self.whole = decimals, whole
 
     @classmethod
     def fit(cls, values: Sequence[float]) -> Self:
         """Take the quantiles and the decimals of values, none of them missing."""
         array = np.asarray(values, np.float64)
-        knots = np.quantile(array, np.linspace(0, 1, min(max(len(array), 2), _KNOTS)), method="inverted_cdf")
+        distinct, counts = np.unique(array, return_counts=True)
+        if len(distinct) <= min(_KNOTS, _OFTEN * len(array)):
+            edges = np.concatenate([[0.0], counts.cumsum() / len(array)])
+            knots, levels = distinct.repeat(2), np.stack([edges[:-1], edges[1:]], 1).ravel()
+        else:
+            count = min(max(len(array), 2), _KNOTS)
+            levels = (np.arange(count) + 0.5) / count  # the least and the largest are not infinitely far out
+            knots = np.quantile(array, np.linspace(0, 1, count), method="inverted_cdf")
         whole = all(isinstance(value, int) for value in values)
-        return cls(knots.tolist(), 0 if whole else _decimals(array), whole)
+        return cls(knots.tolist(), levels.tolist(), 0 if whole else _decimals(array), whole)
 
     def encode(self, values: Sequence[Any]) -> tuple[Bounds, Digits]:
         """See the class."""
         x = np.array([np.nan if value is None else value for value in values], np.float64)
         half = 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals
-        low = -np.interp(half - x, -self.knots[::-1], -self._levels[::-1])
-        high = np.interp(x + half, self.knots, self._levels)
+        low = -np.interp(half - x, -self.knots[::-1], -self.levels[::-1])
+        high = np.interp(x + half, self.knots, self.levels)
         missing = np.isnan(x)
         bounds = np.stack([np.where(missing, 0, np.minimum(low, high)), np.where(missing, 1, np.maximum(low, high))], 1)
         return bounds, np.empty((len(x), 0), np.int64)
 
     def decode(self, u: np.ndarray, digits: Digits) -> list[Any]:
         """See the class."""
-        x = np.interp(u, self._levels, self.knots)
+        x = np.interp(u, self.levels, self.knots)
         if self.decimals is not None:
             x = np.round(x, self.decimals)
         return [int(value) for value in x.tolist()] if self.whole else x.tolist()
 
     def config(self) -> dict[str, JSON]:
-        """Return knots, decimals and whether they are whole."""
-        return {"knots": self.knots.tolist(), "decimals": self.decimals, "whole": self.whole}
+        """Return knots, their levels, decimals and whether they are whole."""
+        return {
+            "knots": self.knots.tolist(),
+            "levels": self.levels.tolist(),
+            "decimals": self.decimals,
+            "whole": self.whole,
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Rebuild what `config` described."""
-        return cls(config["knots"], config["decimals"], config["whole"])
+        return cls(config["knots"], config["levels"], config["decimals"], config["whole"])
 
 
 class DateCells(Cells):

@@ -4,6 +4,9 @@ from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.table import TableCodec
+from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
 
-CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec, TableCodec)}
-CONDITIONS: dict[str, type[ConditionCodec]] = {codec.kind: codec for codec in (ClassCodec, NumberCodec, CaptionCodec)}
+CODECS: dict[str, type[Codec]] = {codec.kind: codec for codec in (ImageCodec, TableCodec, TextCodec, SequenceCodec)}
+CONDITIONS: dict[str, type[ConditionCodec]] = {
+    codec.kind: codec for codec in (ClassCodec, NumberCodec, CaptionCodec, TextConditionCodec)
+}

@@ -16,6 +16,8 @@ from suffuse.tree import Shape, State
 
 NUMBERS, TOKENS = "numbers", "tokens"
 """Names of the leaves."""
+_INSIDE = 1e-3
+"""Share of a cell, at its ends, that is not drawn, so that rounding does not lead to the next one."""
 _EDGE = 1e-7
 """Places in [0, 1] are kept so far from its ends, which would be infinite."""
 
@@ -49,8 +51,8 @@ class TableCodec(Codec):
     empty is a token (0 empty, 1 not), and what else there would be of an empty cell is drawn from all there is.
 
     A raw item is a mapping from headings to values; many are a ``pandas.DataFrame``. Values that were not among the
-    categories are taken as not known. ``decode(encode(row))`` is the row, but for numbers of more than nine decimals or
-    outside the range of those seen, which come back rounded and clipped.
+    categories are taken as not known. ``decode(encode(row))`` is the row, but that numbers and moments come back
+    clipped to those seen, and within a millionth of their range.
 
     Args:
         fields: the columns, in order.
@@ -88,7 +90,7 @@ class TableCodec(Codec):
             column = [row.get(field.name) for row in raw]
             ends, digits = field.cells.encode(column)
             if field.missing:
-                tokens.append(np.array([[value is not None] for value in column], np.int64))
+                tokens.append(np.array([value is not None for value in column], np.int64).reshape(-1, 1))
             bounds += [ends] * field.cells.numbers
             tokens.append(digits)
         packed: dict[str, Tensor] = {}
@@ -104,7 +106,8 @@ class TableCodec(Codec):
         if NUMBERS in packed:
             low, high = packed[NUMBERS].unbind(-1)
             share = torch.full_like(low, 0.5) if rng is None else rng.fold("cell").uniform(low)
-            state[NUMBERS] = torch.special.ndtri(torch.lerp(low, high, share).clamp(_EDGE, 1 - _EDGE)).float()
+            place = torch.lerp(low, high, _INSIDE / 2 + (1 - _INSIDE) * share)
+            state[NUMBERS] = torch.special.ndtri(place.clamp(_EDGE, 1 - _EDGE)).float()
         if TOKENS in packed:
             tokens = packed[TOKENS]
             share = torch.zeros_like(tokens).double() if rng is None else rng.fold("unknown").uniform(tokens)

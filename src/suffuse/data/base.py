@@ -26,7 +26,7 @@ class Packer(Protocol):
 class Source(ABC):
     """An indexable sequence of items. What it lists may still turn out unreadable: `scan` finds that out."""
 
-    kind: ClassVar[str]
+    kind: str
     """What its items are: the kind of codec that reads them."""
     name: str
     """What to call the source in a message."""

@@ -3,10 +3,13 @@
 import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
 Role: TypeAlias = Literal["number", "integer", "date", "category", "boolean", "constant", "identifier", "text", "empty"]
@@ -15,6 +18,8 @@ LEFT_OUT: tuple[Role, ...] = ("identifier", "text", "empty")
 
 _FEW = 20
 """Integers of at most so many different values are categories."""
+_COUNTED, _PART = 100_000, 65_536
+"""More different values than this are not counted; values are looked at so many at a time."""
 _IDENTIFIER = re.compile(r"(^|[_ ])(id|uuid|guid|key|index|nr|no)$|^unnamed: 0$|^$", re.IGNORECASE)
 _WORDS = 4
 """A column of so many words in the mean, most of which occur once, is a text."""
@@ -48,49 +53,64 @@ class Column:
         return " ".join(parts) + (f": {self.note}" if self.note else "")
 
 
-def find_columns(table: "pa.Table", target: str | None = None) -> list[Column]:
-    """What every column of a table holds.
-
-    Args:
-        table: the values.
-        target: a column that is not left out, whatever it looks like.
-    """
-    return [_column(name, table.column(name), name == target) for name in table.column_names]
+def find_columns(table: "pa.Table") -> list[Column]:
+    """What every column of a table holds."""
+    return [_column(name, table.column(name)) for name in table.column_names]
 
 
-def _column(name: str, values: "pa.ChunkedArray", wanted: bool) -> Column:
+def _column(name: str, values: "pa.ChunkedArray") -> Column:
     import pyarrow as pa
 
-    rows, missing = len(values), values.null_count
-    if pa.types.is_floating(values.type):
-        missing += sum(map(isnan, values.drop_null().to_numpy()))
-    known = rows - missing
+    missing = values.null_count + (_not_numbers(values) if pa.types.is_floating(values.type) else 0)
+    known = len(values) - missing
     if known == 0:
         return Column(name, "empty", missing, 0, "every cell is empty; left out")
     if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
         return Column(name, "text", missing, 0, f"values of type {values.type} are not modelled; left out")
-    column = Column(name, "category", missing, len(values.drop_null().unique()))
+    distinct, looked = _distinct(values)
+    column = Column(name, "category", missing, distinct)
     if column.distinct == 1:
         return replace(column, role="constant" if not missing else "category")
     if pa.types.is_boolean(values.type):
         return replace(column, role="boolean")
     if pa.types.is_temporal(values.type) and not pa.types.is_time(values.type):
         return replace(column, role="date")
-    unique = column.distinct == known and known > _FEW
+    unique = distinct == looked > _FEW
     if pa.types.is_integer(values.type):
-        if not wanted and unique and (_IDENTIFIER.search(name) or _counts_up(values)):
+        if unique and (_IDENTIFIER.search(name) or _counts_up(values)):
             return replace(column, role="identifier", note="every value differs and says nothing; left out")
         return replace(column, role="category" if column.distinct <= _FEW else "integer")
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         return replace(column, role="number")
-    if wanted:
-        return column
     words = _words(values)
-    if words >= _WORDS and column.distinct > 0.5 * known:
+    if words >= _WORDS and distinct > 0.5 * looked:
         return replace(column, role="text", note="texts; left out")
-    if unique or column.distinct > 0.9 * known > 100:
-        return replace(column, role="identifier", note=f"{column.distinct} different values of {known}; left out")
+    if unique or distinct > 0.9 * looked > 100:
+        return replace(column, role="identifier", note=f"{distinct} different values of {looked}; left out")
     return column
+
+
+def _distinct(values: "pa.ChunkedArray") -> tuple[int, int]:
+    """Number of different values, and of those that were counted: all, unless very many are different."""
+    seen, looked = set[Any](), 0
+    for part in _parts(values):
+        looked += len(part) - part.null_count
+        seen.update(part.unique().drop_null().to_pylist())
+        if len(seen) > _COUNTED:
+            break
+    return len(seen), looked
+
+
+def _not_numbers(values: "pa.ChunkedArray") -> int:
+    """Number of NaNs."""
+    return sum(int(np.isnan(part.drop_null().to_numpy(zero_copy_only=False)).sum()) for part in _parts(values))
+
+
+def _parts(values: "pa.ChunkedArray") -> "Iterator[pa.Array]":
+    """The values, a bounded number at a time."""
+    for chunk in values.iterchunks():
+        for start in range(0, len(chunk), _PART):
+            yield chunk.slice(start, _PART)
 
 
 def _counts_up(values: "pa.ChunkedArray") -> bool:

@@ -17,6 +17,7 @@ from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.data.rows import open_rows
 from suffuse.data.tables import holds_pictures, is_saved_set, open_hub, open_parquet, open_saved_set
+from suffuse.data.texts import SEQUENCES, ColumnSource, FastaSource, FileSource, text_column
 from suffuse.errors import UserError
 
 __all__ = ["ArraySource", "Record", "Source", "open_source"]
@@ -24,7 +25,9 @@ __all__ = ["ArraySource", "Record", "Source", "open_source"]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def open_source(path: str | Path, *, split: str | None = None, kind: str | None = None) -> Source:
+def open_source(
+    path: str | Path, *, split: str | None = None, kind: str | None = None, target: str | None = None
+) -> Source:
     """Open a source; nothing is decoded yet.
 
     A source is a folder of pictures (see `FolderSource`), a parquet file or a folder of them, a set saved by the
@@ -34,15 +37,16 @@ def open_source(path: str | Path, *, split: str | None = None, kind: str | None 
         path: where it is.
         split: which part of a source that is divided, e.g. "test"; by default "train" where there is one.
         kind: what the data is; by default found out.
+        target: the field that is to be predicted, where there is one.
 
     Raises:
         UserError: there is no such source, or nothing in it is a picture.
     """
     place = Path(path).expanduser()
     if os.path.isdir(place):
-        return _open_folder(place, split)
+        return _open_folder(place, split, kind)
     if os.path.isfile(place):
-        return _open_file(place, split)
+        return _open_file(place, split, kind, target)
     if _HUB_NAME.fullmatch(str(path)) and not os.path.isdir(place.parent):
         return open_hub(str(path), split)
     raise UserError(_nothing_there(place))
@@ -98,20 +102,33 @@ def _plain(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 
-def _open_file(path: Path, split: str | None) -> Source:
-    """A parquet file may hold pictures; all other files of rows are tables."""
-    if path.suffix.lower() == ".parquet" and holds_pictures(path):
+def _open_file(path: Path, split: str | None, kind: str | None, target: str | None) -> Source:
+    """A parquet file may hold pictures; all other files of rows are tables, or columns of texts."""
+    suffix = path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+    if suffix == ".parquet" and kind in (None, "image") and holds_pictures(path):
         return open_parquet(path, split)
-    if path.suffix.lower() in ROWS:
-        return open_rows(path)
-    raise UserError(f"{path} is no file that is read; give the folder it is in, or one of {', '.join(ROWS)}")
+    if suffix in ROWS:
+        rows = open_rows(path)
+        found = None if kind == "table" else text_column(rows, kind, target)
+        return rows if found is None else ColumnSource(rows, *found)
+    if suffix in SEQUENCES or kind == "sequence":
+        return FastaSource(path)
+    if suffix in (".txt", ".md") or kind == "text":
+        return FileSource(path)
+    known = ", ".join((".txt", *ROWS, *SEQUENCES))
+    raise UserError(f"{path} is no file that is read; give the folder it is in, or one of {known}")
 
 
-def _open_folder(folder: Path, split: str | None) -> Source:
+def _open_folder(folder: Path, split: str | None, kind: str | None) -> Source:
     if is_saved_set(folder):
         return open_saved_set(folder, split)
     listing = list_folder(folder)
-    if listing.tables and not any(Path(path).suffix for path in listing.pictures):  # a LICENSE is no picture
+    pictures = any(Path(path).suffix for path in listing.pictures)  # a LICENSE is no picture
+    if kind == "text" or (
+        kind is None and not pictures and any(Path(path).suffix == ".txt" for path in listing.others)
+    ):
+        return FileSource(folder)
+    if listing.tables and not pictures:
         return open_parquet(folder, split)
     return FolderSource(listing, split)
 

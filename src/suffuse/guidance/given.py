@@ -16,9 +16,9 @@ class Given(Denoiser):
     r"""A denoiser that is told parts of the item: :math:`q(x_0 | x_t \text{ elsewhere}, x_0 \text{ here})`.
 
     Every element has a time of its own: 0 where it is given, and that of the walk elsewhere. With any sampler the walk
-    then ends in a draw of the rest, and what is given stays as it is, to the bit. It is exact for a denoiser that
-    knows the posterior at such times: one of hidden tokens, or one that was trained with a pattern of clean elements
-    (``Objective(pattern=...)``), and no other.
+    then ends in a draw of the rest, and what is given stays as it is, but for rounding, and for what noise a schedule
+    leaves at t = 0. It is exact for a denoiser that knows the posterior at such times: one of hidden tokens, or one
+    that was trained with a pattern of clean elements (``Objective(pattern=...)``), and no other.
 
     Source: the idea of a noise level for each element is that of "Diffusion Forcing: Next-token Prediction Meets
     Full-Sequence Diffusion" (Chen et al., 2024).

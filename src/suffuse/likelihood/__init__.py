@@ -9,7 +9,7 @@ from suffuse.likelihood.calibration import calibration_error, cross_entropy, fit
 from suffuse.likelihood.classes import Race, log_prob_of_parts, race
 from suffuse.likelihood.estimate import Estimate, bits_per_dimension, dequantise
 from suffuse.likelihood.flow import EXACT_UP_TO, PROBES, estimate_log_likelihood, log_likelihood
-from suffuse.likelihood.scores import METHODS, Score, score
+from suffuse.likelihood.scores import METHODS, Score, joined, score
 
 __all__ = [
     "EARLIEST",
@@ -27,6 +27,7 @@ __all__ = [
     "estimate_elbo",
     "estimate_log_likelihood",
     "fit_temperature",
+    "joined",
     "log_likelihood",
     "log_prob_of_parts",
     "race",

@@ -1,7 +1,7 @@
 """How likely a model finds an item, in units of the item itself."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,12 +26,24 @@ class Score:
         nats: log-probability of the item (of its own values, where those are whole steps of a quantum, and else the
             log-density of its state): a lower bound on it, or an estimate.
         standard_error: of it, in nats, from the random numbers drawn.
-        bits_per_dimension: the same as bits for each element of the state: less is likelier.
+        bits_per_dimension: the same as bits for each element of the state, or each letter of a text: less is likelier.
     """
 
     nats: float
     standard_error: float
     bits_per_dimension: float
+
+
+def joined(parts: Sequence[Score], dimensions: int) -> Score:
+    """The score of an item by those of its independent parts.
+
+    Args:
+        parts: their scores.
+        dimensions: what bits are counted per, such as the letters of a text.
+    """
+    nats = sum(part.nats for part in parts)
+    error = math.sqrt(sum(part.standard_error**2 for part in parts))
+    return Score(nats, error, -nats / dimensions / math.log(2))
 
 
 Method = Callable[[Denoiser, State, Condition, Streams, int], Estimate]

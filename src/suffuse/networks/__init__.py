@@ -2,7 +2,19 @@
 
 from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Tokens, Vector
 from suffuse.networks.mixed import Mixed
+from suffuse.networks.tokens import TokenTransformer
 from suffuse.networks.transformer import Transformer
 from suffuse.networks.unet import UNet
 
-__all__ = ["Classes", "Condition", "Conditioner", "Conditions", "Mixed", "Tokens", "Transformer", "UNet", "Vector"]
+__all__ = [
+    "Classes",
+    "Condition",
+    "Conditioner",
+    "Conditions",
+    "Mixed",
+    "TokenTransformer",
+    "Tokens",
+    "Transformer",
+    "UNet",
+    "Vector",
+]

@@ -77,12 +77,9 @@ def build_objective(
 def build_time_law(recipe: Recipe, redundancy: float = 1.0) -> TimeLaw:
     """The law of the noise levels."""
     section = recipe.objective
-    laws: dict[str | None, TimeLaw] = {
-        "log-normal": LogNormal(_schedule(recipe.process), _mean_log_ratio(section, redundancy), section.time_std),
-        "logit-normal": LogitNormal(section.time_mean or 0.0, section.time_std),
-        "uniform": Uniform(),
-    }
-    return laws[section.time_law]
+    if section.time_law == "log-normal":
+        return LogNormal(_schedule(recipe.process), _mean_log_ratio(section, redundancy), section.time_std)
+    return Uniform() if section.time_law == "uniform" else LogitNormal(section.time_mean or 0.0, section.time_std)
 
 
 def _mean_log_ratio(section: ObjectiveSection, redundancy: float) -> float:

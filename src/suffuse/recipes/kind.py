@@ -1,7 +1,7 @@
 """What the recipe of every kind of data answers: from a source and a few choices to codec, denoiser and objective."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -57,6 +57,10 @@ class Kind(ABC):
     @abstractmethod
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """The objective of a recipe."""
+
+    def condition(self, values: Sequence[Any]) -> ConditionCodec | None:
+        """A codec of its own for a field with these values; None for the one that all kinds share."""
+        del values
 
     def infills(self, recipe: Recipe) -> bool:
         """Whether a model of a filled recipe can be told parts of an item, and draw the others."""

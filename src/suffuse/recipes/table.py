@@ -38,7 +38,7 @@ class TableKind(Kind):
                 "data": fill(recipe.data, kind="table"),
                 "network": fill(recipe.network, network="mlp", width=256, depth=4, network_dropout=0.0),
                 "process": fill(recipe.process, noise_schedule="flow"),
-                "objective": fill(recipe.objective, time_law="uniform", weight="edm", learned_weight=False, given=0.3),
+                "objective": fill(recipe.objective, time_law="uniform", weight="edm", learned_weight=False, given=0.7),
                 "sampling": fill(recipe.sampling, sampling_steps=64),
             }
         )

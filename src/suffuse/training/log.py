@@ -239,7 +239,7 @@ def _by_level(axes: "Axes", measured: list[dict[str, Any]], key: str, label: str
     for line in [known[i] for i in sorted({0, len(known) // 2, len(known) - 1})] if known else []:
         levels = line["levels"]
         name = "t" if any(level["level"] is None for level in levels) else "level"
-        axes.plot([n[name] for n in levels], [n[key] for n in levels], "o-", ms=4, label=f"{line['images']:,} images")
+        axes.plot([n[name] for n in levels], [n[key] for n in levels], "o-", ms=4, label=f"{line['images']:,} items")
         axes.set(xlabel="log-SNR or share of tokens gone" if name == "level" else "t")
     axes.set(ylabel=label, title=title)
     if known:

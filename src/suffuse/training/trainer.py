@@ -237,7 +237,7 @@ class _Training:
             now.stale += 1
         self.log.figures("held_out", {"images": now.images, "step": now.steps, **asdict(measured)})
         self.log.curves()
-        self.log.say(f"{now.images:,} images: held out {measured.figure:.4f}" + (", the best so far" if better else ""))
+        self.log.say(f"{now.images:,} items: held out {measured.figure:.4f}" + (", the best so far" if better else ""))
         return better
 
     def _sample(self, show: Show) -> None:
@@ -285,8 +285,8 @@ class _Training:
         meter, now, share = self.meter, self.progress, min(1.0, self.done / self.budget)
         meter.add(loss, steps, steps * self.config.batch, seconds)
         left = short(now.seconds * (1 - share) / share)
-        speed = f"{meter.speed:,.0f} images/s"
-        self.log.progress(share, f"{now.images:,} images  loss {meter.loss:.4f}  {speed}  {left} left")
+        speed = f"{meter.speed:,.0f} items/s"
+        self.log.progress(share, f"{now.images:,} items  loss {meter.loss:.4f}  {speed}  {left} left")
         every = self.budget / _LINES
         if self.done // every > self.figured // every or now.seconds - meter.start > _SECONDS:
             values = {"images": now.images, "step": now.steps, "loss": meter.loss, "lr": self.rate, "grad_norm": norm}
@@ -321,8 +321,8 @@ class _Training:
     def _interrupt(self, number: int) -> None:
         """Keep what there is, say how to go on, and end."""
         kept = self.keeper.try_to_save()
-        images = f"stopped at {self.progress.images:,} images" if kept else "stopped, at the last checkpoint"
-        self.log.warn(f"{images}; to go on: {this_command()}")
+        seen = f"stopped at {self.progress.images:,} items" if kept else "stopped, at the last checkpoint"
+        self.log.warn(f"{seen}; to go on: {this_command()}")
         raise Interrupted(128 + number)
 
     def _end(self, reason: Reason) -> Result:

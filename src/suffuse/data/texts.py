@@ -1,0 +1,344 @@
+"""Sources of texts: files of lines, long texts in blocks, folders of files, a column of a table, and FASTA."""
+
+import gzip
+import os
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from suffuse.data.base import Source
+from suffuse.data.columns import find_columns
+from suffuse.data.report import Report, labels
+from suffuse.data.rows import RowSource
+from suffuse.errors import UserError
+
+BLOCK = 4096
+"""Bytes of a long text that are one item."""
+SEQUENCES = (".fasta", ".fa", ".fastq", ".fq")
+"""Suffixes of files of sequences, behind which there may be .gz."""
+_NAMES = ("text", "sentence", "content", "review", "body", "comment", "message", "target")
+_WRITTEN = ("text", "identifier", "category")
+_FIELDS = 4
+"""A table of more columns is one, though one of them be a text."""
+_READ = 2**22
+_PROSE = 0.02
+"""A file of which so many lines are empty is one text; any other has a text on each line."""
+
+
+@dataclass(frozen=True)
+class TextReport(Report):
+    """What a source of texts holds.
+
+    Args:
+        form: how the items lie in the source.
+        letters: characters in all.
+        longest: characters of the longest item.
+        alphabet: the commonest characters, with counts; of a sample, where there are very many items.
+        examples: the beginnings of a few.
+    """
+
+    form: str = ""
+    letters: int = 0
+    longest: int = 0
+    alphabet: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+    def facts(self) -> list[str]:
+        """Form, lengths, alphabet and examples."""
+        common = "".join(letter for letter in list(self.alphabet)[:40] if letter.isprintable())
+        lines = [f"  {self.form}; {self.letters:,} characters, the longest has {self.longest:,}"]
+        lines += [f"  {len(self.alphabet)} different characters: {common}"]
+        return lines + [f"  such as {example!r}" for example in self.examples]
+
+
+class TextSource(Source):
+    """A source whose items are texts; the raw item is a string."""
+
+    kind = "text"
+    form: str
+    """How the items lie in the source, for the report."""
+    without_fields: ClassVar[str] = (
+        "it has texts only: put them into one folder per class, or into a table with columns"
+    )
+
+    @abstractmethod
+    def raw(self, positions: Sequence[int]) -> list[str]:
+        """See the base class."""
+
+    def scan(self, progress: Callable[[int, int], None] | None = None) -> TextReport:
+        """Read every item; empty ones are left out."""
+        alphabet, lengths = Counter[str](), np.zeros(len(self), np.int64)
+        for start in range(0, len(self), 256):
+            texts = self.raw(range(start, min(start + 256, len(self))))
+            lengths[start : start + len(texts)] = list(map(len, texts))
+            if start % (1 + len(self) // 100_000) == 0:
+                alphabet.update("".join(texts))
+            if progress:
+                progress(min(start + 256, len(self)), len(self))
+        keep = np.flatnonzero(lengths)
+        if not len(keep):
+            raise UserError(f"there is no text in {self.name}; every item of it is empty")
+        empty = len(lengths) - len(keep)
+        notes = self.report.notes + ([f"{empty} empty texts are left out"] if empty else [])
+        columns = {name: self.column(name) for name in self.fields}
+        kept = {name: [column[place] for place in keep] for name, column in columns.items()} if empty else columns
+        return TextReport(
+            self.name,
+            self.report.found,
+            self.report.left_out,
+            notes,
+            kept=len(keep),
+            keep=keep.tolist() if empty else range(len(self)),
+            labels=labels(kept.get("label", [])),
+            fields={name: sum(value is not None for value in values) for name, values in kept.items()},
+            form=self.form,
+            letters=int(lengths.sum()),
+            longest=int(lengths.max()),
+            alphabet=dict(alphabet.most_common()),
+            examples=[text[:60] for text in self.raw(keep[:: max(1, len(keep) // 3)][:3].tolist())],
+        )
+
+
+class FileSource(TextSource):
+    """Texts in files, of which only the places are kept in memory.
+
+    A file of short lines, few of them empty, has a text on each; any other is one text, which is read in blocks that
+    are items of their own. Of a folder every file is a text, and the sub-folder it is in its ``label``.
+
+    Args:
+        path: a file, or a folder of files that end in .txt or .md.
+
+    Raises:
+        UserError: there is no text, or a file is not UTF-8.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name, folder = str(path), path.is_dir()
+        self._files = sorted(each for each in path.rglob("*") if _is_text(each)) if folder else [path]
+        if not self._files:
+            raise UserError(f"there is no text in {path}; give a folder of .txt files")
+        spans: list[np.ndarray] = []
+        lines = False
+        for number, file in enumerate(self._files):
+            ends, lines = _places(file, by_line=not folder)
+            starts = np.concatenate([[0], ends[:-1]])
+            spans.append(np.stack([np.full(len(ends), number), starts, ends], 1))
+        self._spans = np.concatenate(spans)
+        files = f"{len(self._files)} files" if folder else "one text"
+        self.form = f"{len(self._spans)} lines, each a text" if lines else f"{files}, read in blocks of {BLOCK} bytes"
+        tops = [file.relative_to(path).parts[:-1] for file in self._files] if folder else []
+        self._labels = [parts[0] if parts else None for parts in tops]
+        self.fields = ("label",) if len(set(self._labels) - {None}) > 1 else ()
+        self._stripped = lines
+        self.report = Report(self.name, len(self._spans))
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def names(self, positions: Sequence[int]) -> list[str]:
+        """Numbers of the items, from 1."""
+        return [str(position + 1) for position in positions]
+
+    def raw(self, positions: Sequence[int]) -> list[str]:
+        """See the base class."""
+        texts: list[str] = []
+        handles: dict[int, int] = {}
+        try:
+            for number, start, end in self._spans[list(positions)].tolist():
+                if number not in handles:
+                    handles[number] = os.open(self._files[number], os.O_RDONLY)
+                text = os.pread(handles[number], end - start, start).decode("utf-8")
+                texts.append(text.rstrip("\r\n") if self._stripped else text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"a text of {self.name} can no longer be read; scan the source again") from error
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+        return texts
+
+    def _values(self, field: str) -> list[Any]:
+        return [self._labels[number] for number in self._spans[:, 0].tolist()]
+
+
+class ColumnSource(TextSource):
+    """A column of a table whose cells are texts; the other columns are fields.
+
+    Args:
+        rows: the table.
+        column: the one with the texts.
+        kind: of what they are: text, or sequence.
+    """
+
+    def __init__(self, rows: RowSource, column: str, kind: str = "text") -> None:
+        self.kind, self.name, self.column_name, self._rows = kind, rows.name, column, rows
+        self.fields = tuple(name for name in rows.fields if name != column)
+        self.form = f"the column {column}"
+        self.report = rows.report
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def names(self, positions: Sequence[int]) -> list[str]:
+        """Numbers of the rows, from 1."""
+        return self._rows.names(positions)
+
+    def raw(self, positions: Sequence[int]) -> list[str]:
+        """See the base class; an empty cell is an empty text."""
+        cells = self._rows.table.column(self.column_name).take(list(positions)).to_pylist()
+        return ["" if cell is None else str(cell) for cell in cells]
+
+    def _values(self, field: str) -> list[Any]:
+        return self._rows.column(field)
+
+
+class FastaSource(TextSource):
+    """Sequences of a FASTA or FASTQ file, also compressed by gzip; ``label=`` in a header gives the field ``label``.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: it is not of that form, and where.
+    """
+
+    kind = "sequence"
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        records = list(_records(path))
+        if not records:
+            raise UserError(f"{path} has no sequences; a FASTA file has lines that begin with > before each")
+        self._names = [header.split()[0] if header.split() else str(n + 1) for n, (header, _) in enumerate(records)]
+        self._sequences = [sequence for _, sequence in records]
+        self._labels = [_label(header) for header, _ in records]
+        self.fields = ("label",) if any(label is not None for label in self._labels) else ()
+        self.form = f"{len(records)} sequences"
+        self.report = Report(self.name, len(records))
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def names(self, positions: Sequence[int]) -> list[str]:
+        """First words of the headers."""
+        return [self._names[position] for position in positions]
+
+    def raw(self, positions: Sequence[int]) -> list[str]:
+        """See the base class."""
+        return [self._sequences[position] for position in positions]
+
+    def _values(self, field: str) -> list[Any]:
+        return self._labels
+
+
+def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[str, str] | None:
+    """The column of a table that is what it is about, and whether of texts or sequences; None where it is a table.
+
+    Of a pair of texts it is the one that is to be written: the target.
+
+    Args:
+        rows: the table.
+        kind: text or sequence, where the user said so.
+        target: the field that is to be predicted.
+
+    Raises:
+        UserError: the user said that there is one, and there is none.
+    """
+    texts = [column.name for column in find_columns(rows.table) if column.role in _WRITTEN]
+    named = [name for name in texts if name.lower() in _NAMES]
+    sequences = [name for name in rows.fields if name.lower() in ("sequence", "seq")]
+    if kind != "text" and sequences:
+        return sequences[0], "sequence"
+    if {"source", "target"} <= set(rows.fields):
+        return "target", "text"
+    if target in texts and len(texts) > 1:
+        return target, "text"
+    if kind in ("text", "sequence") and not named + texts:
+        raise UserError(f"no column of {rows.name} holds texts; its columns are {', '.join(rows.fields)}")
+    few = len(rows.fields) <= _FIELDS
+    if named and (few or kind):
+        return named[0], kind or "text"
+    return (texts[0], kind or "text") if kind else None
+
+
+def _is_text(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in (".txt", ".md") and path.is_file() and not hidden
+
+
+def _places(path: Path, by_line: bool) -> tuple[np.ndarray, bool]:
+    """Ends of the items of a file, in bytes, and whether they are lines."""
+    breaks: list[np.ndarray] = []
+    at = empty = 0
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            rest = _checked(path, rest + block, at)
+            found = np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + at
+            empty += int((np.diff(found) == 1).sum())
+            breaks.append(found)
+            at += len(block)
+    if rest:
+        raise UserError(f"{path} is not UTF-8 text (byte {at}); save it as UTF-8")
+    ends = np.concatenate(breaks) + 1 if breaks else np.zeros(0, np.int64)
+    if by_line and len(ends) > 1 and empty <= _PROSE * len(ends) and np.diff(ends).max() <= BLOCK:
+        return (ends if ends[-1] == at else np.append(ends, at)), True
+    return _block_ends(path, at), False
+
+
+def _checked(path: Path, block: bytes, at: int) -> bytes:
+    """Refuse what is not UTF-8; gives the letter that the block may have cut."""
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(block) - 3:
+            raise UserError(f"{path} is not UTF-8 text (near byte {at}); save it as UTF-8") from error
+        return block[error.start :]
+    return b""
+
+
+def _block_ends(path: Path, size: int) -> np.ndarray:
+    """Every so many bytes, but never within a letter."""
+    ends = np.append(np.arange(BLOCK, max(size, 1), BLOCK), size)
+    with path.open("rb") as file:
+        for place, end in enumerate(ends[:-1].tolist()):
+            file.seek(end)
+            following = file.read(4)
+            ends[place] = end + next((n for n, byte in enumerate(following) if byte & 0xC0 != 0x80), 0)
+    return ends
+
+
+def _records(path: Path) -> Iterator[tuple[str, str]]:
+    """Headers and sequences."""
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    header, parts = None, list[str]()
+    try:
+        with opened as file:
+            lines = enumerate(file, 1)
+            for number, line in lines:
+                line = line.strip()
+                if line.startswith("@") and header is None and not parts:
+                    yield line[1:], next(lines)[1].strip()
+                    next(lines, None)
+                    next(lines, None)
+                elif line.startswith(">"):
+                    if header is not None:
+                        yield header, "".join(parts)
+                    header, parts = line[1:], []
+                elif line and header is None:
+                    raise UserError(f"line {number} of {path} comes before any header; a header begins with >")
+                else:
+                    parts.append(line)
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, StopIteration) as error:
+        raise UserError(f"{path} is damaged, or not FASTA or FASTQ") from error
+    if header is not None:
+        yield header, "".join(parts)
+
+
+def _label(header: str) -> str | None:
+    found = [word.partition("=")[2] for word in header.split() if word.startswith(("label=", "class="))]
+    return found[0] if found else None
