@@ -164,10 +164,10 @@ class OfTexts(Protocol):
         real, made, known = samples.real, samples.synthetic, samples.training
         figures = [
             Figure(
-                f"divergence of {n} signs",
+                f"{n}-gram divergence",
                 texts.divergence(real, made, n),
                 texts.divergence(real, known, n),
-                "Jensen-Shannon divergence of runs of signs, in bits; lower is better",
+                "of Jensen and Shannon, of signs, in bits; lower is better",
             )
             for n in self.lengths
         ]
