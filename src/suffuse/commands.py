@@ -259,6 +259,36 @@ def embed(
     print(vectors)
 
 
+def evaluate(
+    run: Positional[Path],
+    source: Positional[str],
+    training: str | None = None,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000,
+    steps: int | None = None,
+    evaluations: int = 64,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Compare what a model draws with real items that it was not trained on: report.md, report.json and pictures.
+
+    Args:
+        run: run folder of a trained model.
+        source: anything that can be trained on, of items that the model was not trained on.
+        training: what it was trained on; then the report says whether the model copies.
+        n: at most so many items are compared.
+        steps: evaluations of the network for each walk; by default the recipe's.
+        evaluations: of the network for the bound of each item.
+        seed: of all random numbers.
+        out: the folder to write into; by default report in the run folder.
+    """
+    from suffuse.evaluation import evaluate_source, markdown
+    from suffuse.store import load
+
+    folder = out or run / "report"
+    print(markdown(evaluate_source(load(run), source, folder, training, n, steps, evaluations, seed)))
+    print(folder / "report.md")
+
+
 def info(path: Positional[str]) -> None:
     """Say what is in a run folder, or in a source of data.
 

@@ -1,0 +1,209 @@
+"""What is measured of each kind of data, by the kind of its codec."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+
+from suffuse.errors import UserError
+from suffuse.metrics import images, tables, texts
+from suffuse.metrics.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is compared.
+
+    Args:
+        real: raw items that the model was not trained on.
+        synthetic: raw items that it drew.
+        training: other real items; those that it was trained on, where these are known.
+        target: name of the part of an item that is to be predicted, or None.
+        labels: class of each training item, or None.
+        trained_on: whether the training items are what the model was trained on.
+    """
+
+    real: Sequence[Any]
+    synthetic: Sequence[Any]
+    training: Sequence[Any]
+    target: str | None = None
+    labels: Sequence[Any] | None = None
+    trained_on: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a report.
+
+    Args:
+        name: of what was measured.
+        found: of synthetic items against real ones.
+        reference: the same of other real items, the best that can be expected; None where there is no such thing.
+        note: what it says, and which way is better.
+    """
+
+    name: str
+    found: Interval
+    reference: Interval | None
+    note: str
+
+
+class Protocol(ABC):
+    """What is measured of one kind of data."""
+
+    @abstractmethod
+    def figures(self, samples: Samples) -> list[Figure]:
+        """Compare."""
+
+    def pictures(self, samples: Samples) -> Mapping[str, Image.Image]:
+        """Pictures of the comparison, by the names of their files without the suffix."""
+        del samples
+        return {}
+
+    def bound(self, nats: Sequence[float], real: Sequence[Any]) -> Figure | None:
+        """The bound on the log-probability of each real item, in the unit of the field; None where it has none."""
+        del nats, real
+        return None
+
+
+class OfPictures(Protocol):
+    """Distance in the features of a judge, and whether pictures are copies."""
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        like = samples.synthetic[0]
+        real, made, known = (images.states(part, like) for part in (samples.real, samples.synthetic, samples.training))
+        judge = images.judge_of(known, samples.labels)
+        eyes = "a network of random weights" if samples.labels is None else "a classifier of the real ones"
+        figures = [
+            Figure(
+                "Frechet distance",
+                images.frechet(real, made, judge),
+                images.frechet(real, known, judge),
+                f"of the features of {eyes}; lower is better",
+            )
+        ]
+        return figures + (
+            [Figure("nearer to training", images.nearest_share(known, real, made), None, _COPIES)]
+            if samples.trained_on
+            else []
+        )
+
+
+_COPIES = "share of what was drawn that is nearer to a training item than to any held out; above 0.5 are copies"
+
+
+class OfTables(Protocol):
+    """Columns, pairs, classifiers, use and privacy."""
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        samples = _alike(samples)
+        real, made, known = samples.real, samples.synthetic, samples.training
+
+        def both(name: str, measure: Callable[[Any, Any], Interval], note: str) -> Figure:
+            return Figure(name, measure(real, made), measure(real, known), note)
+
+        figures = [both("column error", tables.column_error, "distance of each column's distribution; lower is better")]
+        if len(real[0]) > 1:
+            figures.append(both("pair error", tables.pair_error, "difference of pairwise dependence; lower is better"))
+        figures.append(both("two-sample AUC", tables.two_sample_auc, "of a classifier of real and drawn; 0.5 is best"))
+        if samples.target is not None:
+            figures += _use(samples, samples.target)
+        if samples.trained_on:
+            figures.append(Figure("nearer to training", tables.closest_records(known, real, made), None, _COPIES))
+        return figures
+
+    def pictures(self, samples: Samples) -> Mapping[str, Image.Image]:
+        """Distributions of the columns that are furthest off."""
+        from suffuse.metrics.drawing import columns
+
+        samples = _alike(samples)
+        return {"columns": columns(samples.real, samples.synthetic)}
+
+
+def _alike(samples: Samples) -> Samples:
+    """All rows with the columns that the model draws, and no others."""
+    names = [name for name in samples.real[0] if name in samples.synthetic[0]]
+    parts = {
+        part: [{name: row[name] for name in names} for row in rows]
+        for part, rows in (("real", samples.real), ("synthetic", samples.synthetic), ("training", samples.training))
+    }
+    return replace(samples, **parts)
+
+
+def _use(samples: Samples, target: str) -> list[Figure]:
+    found = tables.usefulness(samples.training, samples.synthetic, samples.real, target)
+    return [
+        Figure(
+            f"{found.measure} of {target}",
+            found.synthetic,
+            found.real,
+            "trained on what was drawn, tested on real; the reference was trained on real; higher is better",
+        ),
+        Figure(f"lost {found.measure} of {target}", found.gap, None, "the reference less that; lower is better"),
+    ]
+
+
+class OfTexts(Protocol):
+    """Signs and words, and the bits of a character.
+
+    Args:
+        lengths: of the n-grams of signs that are compared.
+        words: whether there are words.
+    """
+
+    def __init__(self, lengths: Sequence[int], words: bool) -> None:
+        self.lengths, self.words = lengths, words
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        real, made, known = samples.real, samples.synthetic, samples.training
+        figures = [
+            Figure(
+                f"{n}-gram divergence",
+                texts.divergence(real, made, n),
+                texts.divergence(real, known, n),
+                "of Jensen and Shannon, of signs, in bits; lower is better",
+            )
+            for n in self.lengths
+        ]
+        split = texts.words if self.words else texts.signs
+        for name, measure, note in (
+            ("entropy", texts.entropy, "of single tokens, in bits; best as the reference"),
+            ("distinct pairs", texts.distinct, "share of pairs of tokens that differ; best as the reference"),
+        ):
+            n = 1 if measure is texts.entropy else 2
+            figures.append(Figure(name, measure(made, n, split), measure(real, n, split), note))
+        return figures
+
+    def bound(self, nats: Sequence[float], real: Sequence[Any]) -> Figure:
+        """Bits of a character."""
+        return Figure(
+            "bits per character", texts.bits_per_character(nats, real), None, "a bound, from above; lower is better"
+        )
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "image": OfPictures(),
+        "table": OfTables(),
+        "text": OfTexts((1, 3, 5), words=True),
+        "sequence": OfTexts((1, 2, 3), words=False),
+    }
+)
+"""By the kind of the model's codec."""
+
+
+def protocol_of(kind: str) -> Protocol:
+    """The protocol of a kind of data.
+
+    Raises:
+        UserError: there is none.
+    """
+    if kind not in PROTOCOLS:
+        raise UserError(f"nothing is measured yet of models of {kind}; suffuse score gives their bounds")
+    return PROTOCOLS[kind]
