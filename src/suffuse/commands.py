@@ -308,7 +308,7 @@ def info(path: Positional[str]) -> None:
 
 
 def demo(
-    name: Positional[Literal["digits", "mnist", "table"]],
+    name: Positional[Literal["digits", "mnist", "table", "sentiment", "protein"]],
     out: Path | None = None,
     minutes: float | None = None,
     seed: int = 0,

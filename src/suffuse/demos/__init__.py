@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from suffuse.demos.handwritten import digits, mnist
+from suffuse.demos.labelled import protein, sentiment
 from suffuse.demos.tables import table
 
 DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "digits": digits,
     "mnist": mnist,
     "table": table,
+    "sentiment": sentiment,
+    "protein": protein,
 }
 """Every demonstration by its name: called with the run folder, minutes or None, and a seed."""
