@@ -24,6 +24,7 @@ class Samples:
         target: name of the part of an item that is to be predicted, or None.
         labels: class of each training item, or None.
         trained_on: whether the training items are what the model was trained on.
+        paired: whether every synthetic item was drawn in answer to what the real one in its place answers.
     """
 
     real: Sequence[Any]
@@ -32,6 +33,7 @@ class Samples:
     target: str | None = None
     labels: Sequence[Any] | None = None
     trained_on: bool = False
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,10 @@ class OfTexts(Protocol):
         ):
             n = 1 if measure is texts.entropy else 2
             figures.append(Figure(name, measure(made, n, split), measure(real, n, split), note))
+        if samples.paired:
+            note = "of each text against the right one, from 0 to 100; higher is better"
+            figures.append(Figure("chrF", texts.chrf(made, real), None, note))
+            figures.append(Figure("BLEU", texts.bleu(made, real), None, note))
         return figures
 
     def bound(self, nats: Sequence[float], real: Sequence[Any]) -> Figure:
