@@ -17,7 +17,7 @@ from suffuse.tree import PRESENT, map_leaves
 if TYPE_CHECKING:
     from suffuse.model import Model
 
-_EACH = 40
+_EACH = 64
 """Evaluations for each candidate, unless a budget is given."""
 _DRAWS = 64
 _AT_ONCE = 32

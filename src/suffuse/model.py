@@ -374,7 +374,7 @@ class Model:
             of: what to find out; by default the target, or the only condition of classes.
             condition: what else each is said to be, as a mapping for :meth:`generate`.
             prior: of the classes: "even", or "data" for their shares of the training data; a target needs none.
-            evaluations: of the network for each item, over all its classes; by default 40 for each class.
+            evaluations: of the network for each item, over all its classes; by default 64 for each class.
             seed: of the random numbers.
             progress: called with (items done, in all).
 
