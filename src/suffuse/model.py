@@ -551,6 +551,8 @@ class Model:
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
         lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
         lines += [f"condition   {name}: {_summary(codec)}" for name, codec in self.conditions.items()]
+        if self.calibration.items:
+            lines += [f"calibrated  temperature {self.calibration.temperature:.2f}, of {self.calibration.items} items"]
         return "\n".join(lines)
 
     def card(self) -> str:
