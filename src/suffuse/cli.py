@@ -14,9 +14,10 @@ from suffuse.errors import UserError
 VERBS = {
     "train": "learn from a folder or file of your data, and keep the model in a run folder",
     "generate": "draw new samples from a trained model",
-    "infill": "fill the holes of items: empty cells of a table",
+    "infill": "fill the holes of items: empty cells of a table, gaps of a text",
     "classify": "say what every item of a source is: its class, or the target that a model was trained to predict",
     "embed": "turn every item of a source into a vector",
+    "translate": "draw for each text its translation, summary or reply, as pairs in training had them",
     "evaluate": "compare what a model draws with real items that it was not trained on, in a report",
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",

@@ -79,7 +79,9 @@ def infill(
     sampler: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Fill the holes of items, given the rest of each, which stays as it is: empty cells of a table.
+    """Fill the holes of items, given the rest of each, which stays as it is.
+
+    Holes are empty cells of a table; in a text or a sequence [[5]] is a gap of five tokens, and [[]] all the room left.
 
     Args:
         run: run folder of a trained model.
@@ -109,6 +111,37 @@ def infill(
             progress=progress.to,
         )
     print(output.save(items, path))
+
+
+def translate(
+    run: Positional[Path],
+    source: Positional[Path],
+    out: Path | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Draw for each text what it was written to become in training: its translation, summary or reply.
+
+    Args:
+        run: run folder of a model that was trained on pairs of texts.
+        source: file with a text on each line.
+        out: file to write, in the same order; by default translated.txt in the run folder.
+        steps: evaluations of the network for each walk.
+        guidance: weight of the text; 1 is none, 2 to 4 keeps closer to it.
+        sampler: the way to walk by name.
+        seed: of the first; the next have the next seeds.
+    """
+    from suffuse.data.texts import lines_of
+    from suffuse.outputs import output_of
+    from suffuse.progress import Progress
+    from suffuse.store import load
+
+    model, texts = load(run), lines_of(source)
+    with Progress("translating", len(texts)) as progress:
+        items = model.translate(texts, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress.to)
+    print(output_of(model.codec.kind).save(items, out or run / "translated.txt"))
 
 
 def tune(run: Positional[Path], evaluations: int = 6, guidance: float | None = None, seed: int = 0) -> None:

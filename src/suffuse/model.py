@@ -143,6 +143,42 @@ class Model:
                 progress(len(items), n)
         return self.codec.collect(items)
 
+    def translate(
+        self,
+        items: Sequence[str],
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """Draw for each text what it was written to become in training: its translation, summary or reply.
+
+        It is :meth:`generate`, told the texts.
+
+        Args:
+            items: the texts.
+            steps: evaluations of the network, never more; by default the recipe's.
+            guidance: weight of the text, 1 for none; by default the recipe's.
+            sampler: name of the way to walk; by default the recipe's, or the default one.
+            seed: of the first.
+            progress: called with (items done, in all).
+
+        Raises:
+            UserError: the model was not trained on pairs of texts, or a number is out of range.
+        """
+        told = {self._text_condition(): list(items)}
+        return self.generate(
+            len(items), condition=told, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress
+        )
+
+    def _text_condition(self) -> str:
+        texts = [name for name, codec in self.conditions.items() if codec.spec()["kind"] == "tokens"]
+        if len(texts) != 1:
+            raise UserError(f"{self.origin.name} was not trained on pairs, a text and what to make of it")
+        return texts[0]
+
     def infill(
         self,
         items: Any,

@@ -1,15 +1,17 @@
 """Law 9: decode(encode(x)) = x, for every registered codec, over inputs that hypothesis makes up."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -19,9 +21,12 @@ from suffuse.codecs.cells import CategoryCells, ConstantCells, DateCells, Number
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, normalise
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
+from suffuse.codecs.spelling import Alphabet, Letters, Words
 from suffuse.codecs.table import Field, TableCodec
+from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
 from suffuse.errors import UserError
 from suffuse.learn import fit_condition
+from suffuse.recipes.tokens import ALPHABETS
 from suffuse.rng import Streams
 from suffuse.tree import concatenate, empty, leaves, map_leaves
 
@@ -103,7 +108,34 @@ def rows(draw: st.DrawFn) -> tuple[TableCodec, list[dict[str, Any]]]:
     return TableCodec(fields), [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-CASES = {"image": Case(pictures(), visible), "table": Case(rows(), dict)}
+@st.composite
+def texts(draw: st.DrawFn) -> tuple[TextCodec, list[str]]:
+    """Letters or words learned from some texts, and others, all of which fit into 200 tokens."""
+    fitted = draw(st.lists(unicode, min_size=1, max_size=4))
+    spelling = draw(st.sampled_from((Letters.fit, partial(Words.fit, vocabulary=300))))(fitted + fitted)
+    return TextCodec(spelling, 200), draw(st.lists(unicode, max_size=4))
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> tuple[SequenceCodec, list[str]]:
+    alphabet = draw(st.sampled_from(sorted(ALPHABETS)))
+    raw = draw(st.lists(st.text(ALPHABETS[alphabet], max_size=20), max_size=4))
+    return SequenceCodec(Alphabet(ALPHABETS[alphabet], alphabet), 20), raw
+
+
+@st.composite
+def told_texts(draw: st.DrawFn) -> tuple[TextConditionCodec, list[str]]:
+    return TextConditionCodec(Letters.fit(draw(st.lists(unicode, max_size=4)), least=1), 200), draw(
+        st.lists(unicode, max_size=4)
+    )
+
+
+CASES = {
+    "image": Case(pictures(), visible),
+    "table": Case(rows(), dict),
+    "text": Case(texts(), str),
+    "sequence": Case(sequences(), str),
+}
 
 
 @st.composite
@@ -117,6 +149,7 @@ def single_numbers(draw: st.DrawFn) -> tuple[NumberCodec, list[float]]:
 CONDITION_CASES = {
     "classes": Case(classes(), str),
     "captions": Case(captions(), normalise),
+    "texts": Case(told_texts(), str),
     "number": Case(single_numbers(), "{:.6g}".format),
 }
 
@@ -322,3 +355,52 @@ def test_nothing_is_asked_of_a_table_without_a_target_or_with_a_constant_one():
     fields = [Field("a", NumberCells.fit([1, 2, 3]), True), Field("c", ConstantCells(1), False)]
     assert TableCodec(fields).question is None
     assert TableCodec(fields, "c").question is None
+
+
+# Texts
+
+
+@pytest.mark.parametrize("make", [lambda: Letters("é大"), lambda: Words.fit(["the cat sat on the mat"] * 3, 300)])
+def test_what_is_given_of_a_text_stays_to_the_letter_whatever_fills_the_gaps(make: Callable[[], Any]):
+    codec = TextCodec(make(), 40)
+
+    @settings(few, max_examples=100)
+    @given(st.lists(st.text("ab é大[]\n0123", max_size=60), min_size=1, max_size=4), st.data())
+    def law(parts: list[str], data: st.DataObject):
+        parts = [part.replace("[[", "").replace("]]", "") for part in parts]
+        sizes = data.draw(
+            st.lists(st.sampled_from(["", "0", "1", "5"]), min_size=len(parts) - 1, max_size=len(parts) - 1)
+        )
+        text = parts[0] + "".join(f"[[{size}]]{part}" for size, part in zip(sizes, parts[1:], strict=True))
+        assume(len(re.findall(r"\[\[\d*\]\]", text)) == len(sizes))
+        try:
+            state, known = codec.partial([text])
+        except UserError:
+            assume(False)
+        drawn = data.draw(st.lists(st.integers(0, codec.vocabulary - 1), min_size=40, max_size=40))
+        filled = codec.fill([text], torch.where(known, state, torch.tensor([drawn])))[0]
+        pattern = "(.*)".join(map(re.escape, parts))
+        assert re.fullmatch(pattern, filled, re.DOTALL)
+        wanted = sum(int(size) for size in sizes if size)
+        assert int((~known).sum()) >= wanted
+        assert "" in sizes or int((~known).sum()) == wanted
+
+    law()
+
+
+def test_a_window_of_a_long_text_may_be_any_and_its_end_is_seen_as_often_as_it_should_be():
+    codec = TextCodec(Letters(), 8, longest=32)
+    packed = codec.pack(["abcdefghijklmnopqrst"]).expand(14_000, -1)
+    seen = codec.decode(codec.unpack(packed, Streams.of(0, range(14_000))))
+    windows = ["abcdefghijklmnopqrst"[at : at + 8] for at in range(14)]  # the last has seven letters, and the end
+    assert set(seen) == set(windows)
+    counts = np.array([seen.count(window) for window in windows])
+    assert stats.chisquare(counts).pvalue > 1e-4
+    assert codec.decode(codec.unpack(packed[:1])) == ["abcdefgh"]
+
+
+def test_pieces_of_a_long_text_are_the_whole():
+    codec = TextCodec(Letters.fit(["大江东去"] * 2), 5)
+    text = "大江东去, 浪淘尽 and so on"
+    assert "".join(codec.pieces(text)) == text
+    assert all(len(codec.spelling.spell(piece)) <= 5 for piece in codec.pieces(text))

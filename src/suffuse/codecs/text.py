@@ -1,6 +1,7 @@
 """Texts and sequences of symbols as rows of tokens."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, cast
 
@@ -13,6 +14,8 @@ from suffuse.errors import UserError
 from suffuse.rng import Streams
 from suffuse.tree import State
 
+_LETTERS = 8
+"""A token is taken to be at most so many letters, where a text is cut into pieces."""
 _GAP = re.compile(r"\[\[(\d*)\]\]")
 
 
@@ -74,10 +77,13 @@ class TokenCodec(Codec):
 
     def pieces(self, raw: Any) -> list[Any]:
         """The text in parts of at most L tokens."""
-        tokens = self.spelling.spell(raw)
-        if len(tokens) <= self.length:
-            return [raw]
-        return [self.spelling.read(tokens[at : at + self.length]) for at in range(0, len(tokens), self.length)]
+        parts, at = list[str](), 0
+        while at < len(raw):
+            ends = range(at + 1, min(len(raw), at + _LETTERS * self.length) + 1)
+            count = bisect_right(ends, self.length, key=lambda end, at=at: len(self.spelling.spell(raw[at:end])))
+            parts.append(raw[at : at + max(count, 1)])
+            at += max(count, 1)
+        return parts or [raw]
 
     def partial(self, raw: Sequence[Any]) -> tuple[State, State]:
         """Gaps are what is asked for; of a text that is too long, the part around them is taken."""

@@ -75,7 +75,7 @@ class TextSource(Source):
         alphabet, lengths = Counter[str](), np.zeros(len(self), np.int64)
         for start in range(0, len(self), 256):
             texts = self.raw(range(start, min(start + 256, len(self))))
-            lengths[start : start + len(texts)] = list(map(len, texts))
+            lengths[start : start + len(texts)] = [len(text) if text.strip() else 0 for text in texts]
             if start % (1 + len(self) // 100_000) == 0:
                 alphabet.update("".join(texts))
             if progress:
@@ -248,7 +248,8 @@ def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[
     Raises:
         UserError: the user said that there is one, and there is none.
     """
-    texts = [column.name for column in find_columns(rows.table) if column.role in _WRITTEN]
+    written = {name for name in rows.fields if str(rows.table.column(name).type) in ("string", "large_string")}
+    texts = [each.name for each in find_columns(rows.table) if each.role in _WRITTEN and each.name in written]
     named = [name for name in texts if name.lower() in _NAMES]
     sequences = [name for name in rows.fields if name.lower() in ("sequence", "seq")]
     if kind != "text" and sequences:
@@ -263,6 +264,20 @@ def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[
     if named and (few or kind):
         return named[0], kind or "text"
     return (texts[0], kind or "text") if kind else None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file, empty ones too.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _is_text(path: Path) -> bool:

@@ -13,6 +13,7 @@ from suffuse import learn
 from suffuse.data.rows import of_frame
 from suffuse.demos.fetch import fetch
 from suffuse.errors import UserError
+from suffuse.metrics.tables import usefulness
 from suffuse.model import Model
 from suffuse.progress import Progress
 from suffuse.recipes.recipe import DataSection, Recipe
@@ -43,8 +44,9 @@ def table(out: Path, minutes: float | None = None, seed: int = 0) -> None:
         new: pd.DataFrame = model.generate(_NEW, progress=progress.to)
     new.to_csv(out / "new.csv", index=False)
     draw(real, new, out / "columns.png")
+    found = usefulness(*(rows.to_dict("records") for rows in (real, new, test)), target=TARGET)
     report = {
-        "predicted": {"from real rows": predicted(real, test), "from new rows": predicted(new, test)},
+        "predicted": {"from real rows": round(found.real.value, 4), "from new rows": round(found.synthetic.value, 4)},
         "filled": filled(model, real, test.head(_HOLED), seed),
     }
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -71,24 +73,6 @@ def split(frame: "pd.DataFrame", test: int = _TEST) -> "tuple[pd.DataFrame, pd.D
     """Rows to learn from and rows to test with, shuffled."""
     frame = frame.sample(frac=1, random_state=0, ignore_index=True)
     return frame.iloc[:-test], frame.iloc[-test:].reset_index(drop=True)
-
-
-def predicted(rows: "pd.DataFrame", test: "pd.DataFrame", target: str = TARGET) -> float:
-    """How well boosted trees that learn from these rows predict a number, R^2, or one of two classes, AUC."""
-    import pandas as pd
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.metrics import r2_score, roc_auc_score
-
-    both = pd.concat([rows, test])
-    features = both.drop(columns=target)
-    for name in features.select_dtypes(exclude="number"):
-        features[name] = pd.Categorical(features[name]).codes
-    x, x_test = features.astype(float).iloc[: len(rows)], features.astype(float).iloc[len(rows) :]
-    if pd.api.types.is_numeric_dtype(test[target]):
-        answer = HistGradientBoostingRegressor(random_state=0).fit(x, rows[target]).predict(x_test)
-        return round(float(r2_score(test[target], answer)), 4)
-    trees = HistGradientBoostingClassifier(random_state=0).fit(x, rows[target])
-    return round(float(roc_auc_score(test[target] == trees.classes_[1], trees.predict_proba(x_test)[:, 1])), 4)
 
 
 def filled(model: Model, real: "pd.DataFrame", truth: "pd.DataFrame", seed: int) -> dict[str, dict[str, float]]:

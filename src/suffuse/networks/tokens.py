@@ -28,6 +28,7 @@ class TokenTransformer(Network):
         UserError: width and heads do not fit, or an unknown condition is given.
 
     Example:
+        >>> import torch
         >>> network = TokenTransformer(10, width=32, depth=1)
         >>> network(torch.full((2, 7), 10), torch.tensor(1.0)).shape
         torch.Size([2, 7, 10])
