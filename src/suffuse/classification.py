@@ -17,9 +17,10 @@ from suffuse.tree import PRESENT, map_leaves
 if TYPE_CHECKING:
     from suffuse.model import Model
 
-_EACH = 40
+_EACH = 64
 """Evaluations for each candidate, unless a budget is given."""
 _DRAWS = 64
+_AT_ONCE = 32
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Progress = Callable[[int, int], None] | None
@@ -212,17 +213,18 @@ def _by_draws(
     seed: int,
     progress: Progress,
 ) -> Numbers:
-    """Many draws of the part for each item."""
+    """Many draws of the part for each item, a few items at a time."""
     draws: list[Any] = []
-    for row, item in enumerate(items):
+    for start in range(0, len(items), _AT_ONCE):
+        rows = [row for row in range(start, min(start + _AT_ONCE, len(items))) for _ in range(_DRAWS)]
         filled = model.infill(
-            [item] * _DRAWS,
-            condition={name: [column[row]] * _DRAWS for name, column in told.items()} or None,
-            seed=seed + row * _DRAWS,
+            [items[row] for row in rows],
+            condition={name: [column[row] for row in rows] for name, column in told.items()} or None,
+            seed=seed + start * _DRAWS,
         )
         draws += map(model.codec.answer, model.codec.items(filled))
         if progress is not None:
-            progress(row + 1, len(items))
+            progress(rows[-1] + 1, len(items))
     if not all(isinstance(draw, int | float) for draw in draws):
         raise UserError(f"{question.name} is neither a class nor a number; draw it with infill")
     return Numbers(question.name, torch.tensor(draws, dtype=torch.float64).reshape(-1, _DRAWS))

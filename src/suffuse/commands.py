@@ -219,7 +219,7 @@ def classify(
         of: what to find out; by default the target, or the only condition of classes.
         condition: what else all of them are said to be, as field=value; by default what the source says of each.
         prior: of classes that are conditions: even, or data for their shares of the training data.
-        evaluations: of the network for each item, over all its classes; by default 40 for each class.
+        evaluations: of the network for each item, over all its classes; by default 64 for each class.
         calibrate: fit the temperature of the probabilities to what the source says, and keep it beside the model.
         seed: of the random numbers.
         out: the CSV file to write; by default classes.csv in the run folder.

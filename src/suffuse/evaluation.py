@@ -76,7 +76,9 @@ def evaluate_source(
         other.raw(known),
         None if question is None else question.name,
         None if label is None else _labels(other, label, known),
+        None if label is None or label not in opened.fields else _labels(opened, label, real),
         training is not None,
+        any(codec.spec()["kind"] == "tokens" and name in opened.fields for name, codec in model.conditions.items()),
     )
     figures = [*_bounds(model, protocol, opened, real, evaluations, seed), *protocol.figures(samples)]
     shown = output_of(kind).show(model.codec.collect([*samples.synthetic[:16]]))

@@ -410,7 +410,7 @@ class Model:
             of: what to find out; by default the target, or the only condition of classes.
             condition: what else each is said to be, as a mapping for :meth:`generate`.
             prior: of the classes: "even", or "data" for their shares of the training data; a target needs none.
-            evaluations: of the network for each item, over all its classes; by default 40 for each class.
+            evaluations: of the network for each item, over all its classes; by default 64 for each class.
             seed: of the random numbers.
             progress: called with (items done, in all).
 
@@ -587,6 +587,8 @@ class Model:
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]
         lines += [f"tuned       {n} steps, guidance {weight:g}" for n, weight in sorted(self.solvers.found)]
         lines += [f"condition   {name}: {_summary(codec)}" for name, codec in self.conditions.items()]
+        if self.calibration.items:
+            lines += [f"calibrated  temperature {self.calibration.temperature:.2f}, of {self.calibration.items} items"]
         return "\n".join(lines)
 
     def card(self) -> str:

@@ -328,6 +328,35 @@ def test_many_categories_are_two_digits():
     assert digits[2].tolist() == [-1, -1]
 
 
+@few
+@given(st.integers(2, 600), st.booleans(), st.booleans())
+def test_the_part_that_is_asked_for_is_the_targets_cell(count: int, missing: bool, number: bool):
+    """Its elements hold the value, whatever else a row says; without it, they alone are unknown."""
+    target = NumberCells.fit([1.5, 2.5, 4.0]) if number else CategoryCells(range(count))
+    rest = [Field("a", NumberCells.fit([1, 2, 3]), True), Field("b", CategoryCells("xyz"), False)]
+    codec = TableCodec([rest[0], Field("t", target, missing), rest[1]], "t")
+    row = {"a": 2, "t": 2.5 if number else count - 1, "b": "z"}
+    question = codec.question
+    assert question is not None
+    assert question.values == (() if number else tuple(range(count)))
+    assert codec.answer(row) == row["t"]
+    state, known = codec.partial([codec.unanswered(row)])
+    for name, asked in question.elements.items():
+        assert torch.equal(known[name], ~asked)
+    if not number:
+        placed = {
+            name: torch.where(asked, question.candidates[name][-1:], state[name])
+            for name, asked in question.elements.items()
+        }
+        assert codec.decode(placed) == [row]
+
+
+def test_nothing_is_asked_of_a_table_without_a_target_or_with_a_constant_one():
+    fields = [Field("a", NumberCells.fit([1, 2, 3]), True), Field("c", ConstantCells(1), False)]
+    assert TableCodec(fields).question is None
+    assert TableCodec(fields, "c").question is None
+
+
 # Texts
 
 

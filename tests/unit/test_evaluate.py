@@ -88,7 +88,7 @@ def test_a_report_of_pictures(tmp_path):
     suffuse("train", tmp_path / "pets", "--out", tmp_path / "run", "--condition", "label", *sizes)
     suffuse("evaluate", tmp_path / "run", tmp_path / "pets", "--training", tmp_path / "pets", "--steps", "2")
     found = figures(tmp_path / "run" / "report")
-    assert list(found) == ["nats", "bits per dimension", "Frechet distance", "nearer to training"]
+    assert list(found) == ["nats", "bits per dimension", "Frechet distance", "accuracy", "nearer to training"]
     assert found["Frechet distance"]["found"]["value"] > found["Frechet distance"]["reference"]["value"]
     assert (tmp_path / "run" / "report" / "samples.png").is_file()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suffuse.codecs.image import ImageCodec
-from suffuse.metrics.bootstrap import Interval, bootstrap, nearer_share
+from suffuse.metrics.bootstrap import Interval, bootstrap, mean_interval, nearer_share
 from suffuse.metrics.frechet import frechet_distance
 from suffuse.metrics.judge import Judge, train_judge
 
@@ -31,11 +31,23 @@ def judge_of(images: Tensor, labels: Sequence[Any] | None, seed: int = 0) -> Jud
         seed: of the weights.
     """
     if labels is not None:
-        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-        return train_judge(images, torch.tensor([places[label] for label in labels]), seed, _EPOCHS)
+        return train_judge(images, _places(labels, labels), seed, _EPOCHS)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Judge(images.shape[1], 1, images.shape[-1]).eval()
+
+
+def _places(labels: Sequence[Any], known: Sequence[Any]) -> Tensor:
+    """Places of labels among those known, in the order in which these first come; -1 for others."""
+    places = {label: place for place, label in enumerate(dict.fromkeys(known))}
+    return torch.tensor([places.get(label, -1) for label in labels])
+
+
+@torch.no_grad()
+def accuracy(pictures: Tensor, told: Sequence[Any], labels: Sequence[Any], judge: Judge) -> Interval:
+    """Share of pictures that a judge of these labels finds to be what they were told to be."""
+    right = judge(pictures).argmax(1) == _places(told, labels)
+    return mean_interval(right.double().numpy())
 
 
 @torch.no_grad()

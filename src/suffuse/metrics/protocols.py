@@ -23,7 +23,9 @@ class Samples:
         training: other real items; those that it was trained on, where these are known.
         target: name of the part of an item that is to be predicted, or None.
         labels: class of each training item, or None.
+        told: class of each real item, which the synthetic one in its place was told, or None.
         trained_on: whether the training items are what the model was trained on.
+        paired: whether every synthetic item was drawn in answer to what the real one in its place answers.
     """
 
     real: Sequence[Any]
@@ -31,7 +33,9 @@ class Samples:
     training: Sequence[Any]
     target: str | None = None
     labels: Sequence[Any] | None = None
+    told: Sequence[Any] | None = None
     trained_on: bool = False
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,14 @@ class OfPictures(Protocol):
                 f"of the features of {eyes}; lower is better",
             )
         ]
-        return figures + (
-            [Figure("nearer to training", images.nearest_share(known, real, made), None, _COPIES)]
-            if samples.trained_on
-            else []
-        )
+        if samples.labels is not None and samples.told is not None:
+            right, best = (images.accuracy(part, samples.told, samples.labels, judge) for part in (made, real))
+            figures.append(
+                Figure("accuracy", right, best, "of the class asked for, by the classifier; higher is better")
+            )
+        if samples.trained_on:
+            figures.append(Figure("nearer to training", images.nearest_share(known, real, made), None, _COPIES))
+        return figures
 
 
 _COPIES = "share of what was drawn that is nearer to a training item than to any held out; above 0.5 are copies"
@@ -178,6 +185,10 @@ class OfTexts(Protocol):
         ):
             n = 1 if measure is texts.entropy else 2
             figures.append(Figure(name, measure(made, n, split), measure(real, n, split), note))
+        if samples.paired:
+            note = "of each text against the right one, from 0 to 100; higher is better"
+            figures.append(Figure("chrF", texts.chrf(made, real), None, note))
+            figures.append(Figure("BLEU", texts.bleu(made, real), None, note))
         return figures
 
     def bound(self, nats: Sequence[float], real: Sequence[Any]) -> Figure:
