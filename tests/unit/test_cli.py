@@ -155,7 +155,7 @@ def test_the_same_command_again_says_that_it_is_done(trained, pictures):
 MISTAKES = {
     "wrong path": (["train", "{pictures}s"], "did you mean|no such|there is no"),
     "empty folder": (["train", "{empty}"], "empty|no picture"),
-    "folder of texts": (["train", "{texts}"], "picture"),
+    "folder of other files": (["train", "{others}"], "found: 1 .odd"),
     "label column missing": (["train", "{pictures}", "--condition", "lable"], "did you mean 'label'"),
     "negative steps": (["train", "{pictures}", "--steps", "-1"], "--steps -1"),
     "negative generation steps": (["generate", "{trained}", "--steps", "-1"], "steps must be at least 1"),
@@ -180,9 +180,9 @@ MISTAKES = {
 def test_a_mistake_is_one_line_and_exit_code_2(mistake, pictures, trained, tmp_path, capsys, monkeypatch):
     arguments, expected = MISTAKES[mistake]
     (tmp_path / "empty").mkdir()
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("no picture")
-    places = {"pictures": pictures, "trained": trained, "empty": tmp_path / "empty", "texts": tmp_path / "texts"}
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "a.odd").write_text("no picture")
+    places = {"pictures": pictures, "trained": trained, "empty": tmp_path / "empty", "others": tmp_path / "others"}
     monkeypatch.chdir(tmp_path)
     assert run([argument.format(**places) for argument in arguments]) == 2
     said = capsys.readouterr().err.strip()
