@@ -77,11 +77,13 @@ def infill(
     steps: int | None = None,
     guidance: float | None = None,
     sampler: str | None = None,
+    draws: int = 1,
     seed: int = 0,
 ) -> None:
     """Fill the holes of items, given the rest of each, which stays as it is.
 
-    Holes are empty cells of a table; in a text or a sequence [[5]] is a gap of five tokens, and [[]] all the room left.
+    Holes are empty cells of a table, or of a series, whose future is rows with a time and nothing else; in a text or a
+    sequence [[5]] is a gap of five tokens, and [[]] all the room left.
 
     Args:
         run: run folder of a trained model.
@@ -91,7 +93,8 @@ def infill(
         steps: evaluations of the network for each walk.
         guidance: weight of the condition; 1 is none.
         sampler: the way to walk by name.
-        seed: of the first item; the next have the next seeds.
+        draws: of each item: what several are like is written, means of a table's cells, intervals of a series.
+        seed: of the first draw; the next have the next seeds.
     """
     from suffuse.data.sources import open_source
     from suffuse.outputs import output_of
@@ -100,13 +103,14 @@ def infill(
 
     model, path = load(run), out or run / f"filled{source.suffix}"
     output, opened = output_of(model.codec.kind), open_source(source, kind=model.codec.kind)
-    with Progress("filling", len(opened)) as progress:
+    with Progress("filling", draws * len(opened)) as progress:
         items = model.infill(
             opened.raw(range(len(opened))),
             condition=model.parse_condition(condition),
             steps=steps,
             guidance=guidance,
             sampler=sampler,
+            draws=draws,
             seed=seed,
             progress=progress.to,
         )

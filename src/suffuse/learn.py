@@ -58,11 +58,13 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     print(report.summary())
     kind = KINDS[opened.kind]
     recipe = kind.completed(recipe, opened, report)
+    opened = opened.cut(recipe.data.length)
+    report = opened.scan() if opened.overlap else report
     conditions = {name: fit_condition(opened.column(name), report.keep, kind) for name in recipe.data.condition}
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = kind.codec(recipe, opened, report)
     batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
-    data = TrainingData(batches, recipe, kind)
+    data = TrainingData(batches, recipe, kind, opened.overlap)
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
         model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
@@ -126,11 +128,12 @@ class TrainingData:
         batches: all usable items.
         recipe: says how many to hold out, and by which seed.
         kind: says how items are shown.
+        overlap: how many items that follow an item share parts with it.
     """
 
-    def __init__(self, batches: Batches, recipe: Recipe, kind: Kind) -> None:
+    def __init__(self, batches: Batches, recipe: Recipe, kind: Kind, overlap: int = 0) -> None:
         self._batches, self._recipe, self._kind, self._seed = batches, recipe, kind, recipe.training.seed
-        self._train, self._held_out = split(len(batches), recipe.training.seed, recipe.training.held_out)
+        self._train, self._held_out = split(len(batches), recipe.training.seed, recipe.training.held_out, overlap)
 
     @property
     def size(self) -> int:

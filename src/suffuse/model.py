@@ -21,7 +21,8 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.features import features
 from suffuse.files import write_folder
-from suffuse.guidance import ClassifierFree, Given
+from suffuse.filling import fill
+from suffuse.guidance import ClassifierFree
 from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
 from suffuse.pictures import METADATA
 from suffuse.processes import Gaussian
@@ -133,7 +134,7 @@ class Model:
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
         items: list[Any] = []
-        for rows in self._batches(n):
+        for rows in self.row_batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
             state = self._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
             for row, item in zip(rows, self.codec.decode(state), strict=True):
@@ -187,41 +188,36 @@ class Model:
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
+        draws: int = 1,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Any:
         """Draw what is missing from items, given the rest of each, which stays as it is to the letter.
 
         Args:
-            items: of the kind that :meth:`generate` gives, with holes: empty cells of a table, ``[[N]]`` in a text.
+            items: of the kind that :meth:`generate` gives, with holes: empty cells of a table, ``[[N]]`` in a text,
+                missing values of a series, which may be longer than those that the model draws.
             condition: as for :meth:`generate`.
             steps: evaluations of the network, never more; by default the recipe's.
             guidance: weight of the condition, 1 for none; by default the recipe's.
             sampler: name of the way to walk; by default the recipe's, or the default one.
-            seed: of the first item; the next have the next seeds.
-            progress: called with (items done, in all).
+            draws: of each item; of several, what they are like is given: means and the commonest of a table's cells,
+                medians and intervals of a series.
+            seed: of the first draw; the next have the next seeds.
+            progress: called with (draws done, in all).
 
         Raises:
             UserError: the model was not trained to infill, these items cannot have holes, or a number is out of range.
         """
         if not self.infills:
             raise UserError(f"{self.origin.name} was not trained to infill; train it with --given 0.3 or more")
+        _check_positive("draws", draws)
         items = self.codec.items(items)
-        (walk, times), made = self._walking(steps, guidance, sampler)
-        values, filled = self.columns(condition, len(items)), list[Any]()
-        for rows in self._batches(len(items)):
-            raw = [items[row] for row in rows]
-            told = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            x1, told, rng = self._start(told, [seed + row for row in rows])
-            x0, given = (map_leaves(lambda leaf: leaf.to(self._device()), part) for part in self.codec.partial(raw))
-            x1 = map_leaves(torch.where, given, x0, x1)
-            denoiser = Given(self.guided(made["guidance"]), x0, given)
-            with self.precision():
-                state = sample(denoiser, walk, x1, times, told, rng)
-            state = map_leaves(torch.where, given, x0, state)
-            filled += self.codec.fill(raw, state)
-            if progress is not None:
-                progress(len(filled), len(items))
+        solver, made = self._walking(steps, guidance, sampler)
+        values = {name: _repeated(each, draws) for name, each in self.columns(condition, len(items)).items()}
+        filled = fill(self, _repeated(items, draws), values, solver, made["guidance"], seed, progress)
+        if draws > 1:
+            filled = [self.codec.together(filled[at : at + draws]) for at in range(0, len(filled), draws)]
         return self.codec.collect(filled)
 
     @property
@@ -269,21 +265,22 @@ class Model:
     ) -> State:
         """States of the samples with these seeds."""
         sampler, times = solver
-        x1, told, rng = self._start(values, seeds)
+        x1, told, rng = self.start(values, seeds)
         with self.precision():
             return sample(self.guided(guidance), sampler, x1, times, told, rng, callback)
 
-    def _start(
-        self, values: Mapping[str, Sequence[Value]], seeds: Sequence[int]
+    def start(
+        self, values: Mapping[str, Sequence[Value]], seeds: Sequence[int], number: int = 0
     ) -> tuple[State, dict[str, Tensor] | None, Streams]:
-        """Noise, encoded conditions and streams of the samples with these seeds."""
+        """Noise, encoded conditions and streams of the samples with these seeds, for the walk of this number."""
         self.denoiser.eval()
         where = self._device()
         rng = Streams.of(0, torch.tensor(seeds, device=where))
+        rng = rng.fold("walk", number) if number else rng
         x1 = self.denoiser.process.prior(empty(self.codec.shape, len(seeds), where), rng)
         return x1, self.encode_condition(values, where), rng
 
-    def _batches(self, n: int) -> list[range]:
+    def row_batches(self, n: int) -> list[range]:
         """The numbers below n in parts that are walked at once."""
         elements = sum(leaf.numel() for leaf in leaves(empty(self.codec.shape, 1)))
         size = min(max(_ELEMENTS // elements, _LEAST), _MOST)
@@ -325,7 +322,7 @@ class Model:
         guidance = self.sampling.guidance if guidance is None else guidance
         seeds = range(seed, seed + items_to_tune(self.denoiser))
         values = {name: codec.examples(len(seeds)) for name, codec in self.conditions.items()}
-        x1, told, _ = self._start(values, seeds)
+        x1, told, _ = self.start(values, seeds)
         assert isinstance(x1, Tensor)
         with self.precision():
             tuning = fit(self.guided(guidance), evaluations, x1=x1, condition=told, progress=progress)
@@ -370,8 +367,8 @@ class Model:
             counts = list(map(len, parts))
             values = {name: _repeated(column, counts) for name, column in values.items()}
             pieces = list(itertools.chain.from_iterable(parts))
-        n = len(pieces)
-        batches, done = len(self._batches(n)), itertools.count(1)
+        n, values = len(pieces), self.told_of(pieces, values)
+        batches, done = len(self.row_batches(n)), itertools.count(1)
         hook = self.denoiser.register_forward_hook(
             lambda *_: None if progress is None else progress(next(done), batches * evaluations)
         )
@@ -473,7 +470,7 @@ class Model:
         """Rows of n items in batches, with what each is told of them and their streams; the network is set to judge."""
         self.denoiser.eval()
         where = self._device()
-        for rows in self._batches(n):
+        for rows in self.row_batches(n):
             told = {name: column[rows.start : rows.stop] for name, column in values.items()}
             rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
             yield rows, self.encode_condition(told, where), rng
@@ -509,6 +506,16 @@ class Model:
                 raise UserError(f"{n} samples need {n} values of {name}, got {len(many)}")
             columns[name] = [v.item() if isinstance(v, Tensor) else v for v in many]
         return columns
+
+    def told_of(self, items: Sequence[Any], values: Mapping[str, Sequence[Value]]) -> dict[str, Sequence[Value]]:
+        """These values of conditions, and those that items of the length of a state tell themselves."""
+        found = [self.codec.tells(item) for item in items]
+        own = {
+            name: [each.get(name) if codec.knows(each.get(name)) else None for each in found]
+            for name, codec in self.conditions.items()
+            if name not in values and any(name in each for each in found)
+        }
+        return own | dict(values)
 
     def _only_condition(self) -> str:
         if len(self.conditions) != 1:
@@ -604,9 +611,10 @@ class Model:
         )
 
 
-def _repeated(values: Sequence[Value], counts: Sequence[int]) -> list[Value]:
+def _repeated(values: Sequence[Any], counts: int | Sequence[int]) -> list[Any]:
     """Each value so many times."""
-    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    each = [counts] * len(values) if isinstance(counts, int) else counts
+    return [value for value, count in zip(values, each, strict=True) for _ in range(count)]
 
 
 def _signed(item: Any, made: Mapping[str, Any]) -> Any:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.grids import TimeLaw, Uniform
+from suffuse.patterns import Pattern
 from suffuse.posteriors import Joint, Posterior
 from suffuse.processes import Gaussian, Process, Product
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import Condition, State, clean_where, device, expand, leaves, map_leaves, mean_per_item, without
+from suffuse.tree import Condition, State, clean_where, device, expand, map_leaves, mean_per_item, without
 
 EARLIEST = 1e-5
 """Training looks at no earlier time: the bound's integrand is singular at t = 0."""
@@ -232,33 +233,6 @@ class Sinkhorn(Coupling):
         # The draw must differ from batch to batch: the noise itself, fresh in every batch, says how.
         u = (rng.uniform(total[:, 0]) + noise.flatten(1).double().sum(1)).remainder(1)
         return noise[torch.searchsorted(total, u[:, None] * total[:, -1:]).squeeze(1).clamp(max=len(x0) - 1)]
-
-
-class Pattern(ABC):
-    """Which parts of an item are shown clean."""
-
-    @abstractmethod
-    def draw(self, x0: State, rng: Streams) -> State:
-        """True where an element is clean: a bool for every element of the state, by each item's own streams."""
-
-
-class Scattered(Pattern):
-    """Elements here and there: in a share of the items, each with a probability that is itself drawn for the item.
-
-    Args:
-        share: of the items, in [0, 1].
-    """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
-
-    def draw(self, x0: State, rng: Streams) -> State:
-        """See the class."""
-        place = torch.empty(len(rng), device=rng.index.device)
-        chosen = rng.fold("item").uniform(place) < self.share
-        rate = torch.where(chosen, rng.fold("rate").uniform(place), 0.0)
-        numbered = iter(range(len(list(leaves(x0)))))
-        return map_leaves(lambda leaf: rng.fold(next(numbered)).uniform(leaf) < expand(rate, leaf), x0)
 
 
 class Objective(nn.Module):

@@ -68,6 +68,25 @@ class Tables(Output):
         return items.to_string(max_cols=None, line_width=160)
 
 
+class SeriesFiles(Output):
+    """One file of rows, as of a table; of several series each has a number."""
+
+    default = "generated.csv"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        import pandas as pd
+
+        several = [part.assign(series=number) for number, part in enumerate(items, 1)]
+        return Tables().save(items[0] if len(items) == 1 else pd.concat(several, ignore_index=True), path)
+
+    def show(self, items: Any) -> Image.Image:
+        """Lines."""
+        from suffuse.plots import lines
+
+        return lines(items[:16])
+
+
 class Texts(Output):
     """One file: lines of a text file (a blank line between texts that have several), JSON lines, or a column of CSV."""
 
@@ -142,7 +161,7 @@ def check_form(writers: Mapping[str, object], path: Path) -> None:
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
-    {"image": Pictures(), "table": Tables(), "text": Texts(), "sequence": Sequences()}
+    {"image": Pictures(), "table": Tables(), "text": Texts(), "sequence": Sequences(), "series": SeriesFiles()}
 )
 """By the kind of the model's codec."""
 

@@ -46,7 +46,7 @@ def classify_source(
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
     prepare(table)
-    opened, report = scanned(source, model.codec.kind)
+    opened, report = scanned(source, model)
     items, asked = Kept(opened, report.keep), asked_of(model, of)
     told = said_of(model, opened, report.keep, but=asked) if condition is None else _by_name(condition)
     with Progress("classifying", len(items)) as progress:
@@ -82,7 +82,7 @@ def embed_source(
     """
     check_form(_VECTORS, out)
     prepare(out)
-    opened, report = scanned(source, model.codec.kind)
+    opened, report = scanned(source, model)
     with Progress("embedding", report.kept) as progress:
         vectors = model.embed(Kept(opened, report.keep), t=t, draws=draws, seed=seed, progress=progress.to).numpy()
     write_as({form: partial(write, vectors) for form, write in _VECTORS.items()}, out)

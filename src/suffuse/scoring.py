@@ -45,7 +45,7 @@ def score_source(
         UserError: the data cannot be used, the table cannot be written, or a setting is wrong.
     """
     prepare(table)
-    opened, report = scanned(source, model.codec.kind)
+    opened, report = scanned(source, model)
     items = Kept(opened, report.keep)
     told = said_of(model, opened, report.keep) if condition is None else condition
     with Progress("scoring", 0) as progress:
@@ -61,15 +61,17 @@ def score_source(
     return scores
 
 
-def scanned(source: str | Path | Source, kind: str) -> tuple[Source, Report]:
-    """Open a source of this kind, look at every item, and say what was found.
+def scanned(source: str | Path | Source, model: Model) -> tuple[Source, Report]:
+    """Open a source of the kind of a model, look at every item, and say what was found.
 
     Raises:
         UserError: the data cannot be used, or is of another kind.
     """
+    kind, steps = model.codec.kind, model.codec.steps
     opened = source if isinstance(source, Source) else open_source(source, kind=kind)
     if opened.kind != kind:
         raise UserError(f"{opened.name} holds data of the kind {opened.kind}, and the model is of {kind}")
+    opened = opened.cut(steps, steps)
     with Progress("scanning", len(opened)) as progress:
         report = opened.scan(progress.to)
     print(report.summary())

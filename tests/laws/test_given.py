@@ -9,7 +9,8 @@ from torch import Tensor
 
 import suffuse as sf
 from suffuse.guidance import Given
-from suffuse.objectives import EachWeight, EDMWeight, ELBOWeight, Objective, Scattered, UniformWeight
+from suffuse.objectives import EachWeight, EDMWeight, ELBOWeight, Objective, UniformWeight
+from suffuse.patterns import Scattered
 from suffuse.posteriors import Posterior
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS

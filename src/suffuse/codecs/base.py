@@ -51,6 +51,11 @@ class Codec(ABC):
         """Shape of one encoded item, without the batch axis."""
 
     @property
+    def steps(self) -> int | None:
+        """Steps of its windows, where items are windows of long series; else None."""
+        return None
+
+    @property
     def quantum(self) -> float | None:
         """Distance between neighbouring values of a state whose raw items have no values between; or None."""
         return None
@@ -94,6 +99,37 @@ class Codec(ABC):
     def fill(self, raw: Sequence[Any], state: State) -> list[Any]:
         """Raw items of states whose known elements came from items with holes."""
         return list(map(self.put_back, raw, self.decode(state)))
+
+    def unfinished(self, raw: Any) -> bool:
+        """Whether an item that was filled still has holes, since it is longer than a state."""
+        del raw
+        return False
+
+    def part(self, raw: Any) -> Any:
+        """The part of an item with holes that is filled next, as long as a state; here all of it.
+
+        Raises:
+            UserError: it does not fit into a state.
+        """
+        return raw
+
+    def rejoin(self, raw: Any, part: Any) -> Any:
+        """The item with its part filled."""
+        del raw
+        return part
+
+    def together(self, draws: Sequence[Any]) -> Any:
+        """One item that says what several draws of it are like.
+
+        Raises:
+            UserError: these items cannot be summed up.
+        """
+        raise UserError(f"several draws of items of the kind {self.kind} cannot be summed up; ask for one")
+
+    def tells(self, raw: Any) -> Mapping[str, Any]:
+        """What an item says of the conditions that a model may be told, by their names."""
+        del raw
+        return {}
 
     splits: ClassVar[bool] = False
     """Whether items may be longer than a state, and are then scored in pieces."""

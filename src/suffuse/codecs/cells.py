@@ -1,8 +1,10 @@
 """The cells of one column of a table, as real numbers and tokens, and back."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from statistics import median_low
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -46,6 +48,10 @@ class Cells(ABC):
     @abstractmethod
     def decode(self, u: np.ndarray, digits: Digits) -> list[Any]:
         """Values at (B,) places in [0, 1] and of (B, D) tokens."""
+
+    def together(self, values: Sequence[Any]) -> Any:
+        """One value for several draws of it: the commonest."""
+        return Counter(values).most_common(1)[0][0]
 
     @abstractmethod
     def config(self) -> dict[str, JSON]:
@@ -117,6 +123,13 @@ class NumberCells(Cells):
             x = np.round(x, self.decimals)
         return [int(value) for value in x.tolist()] if self.whole else x.tolist()
 
+    def together(self, values: Sequence[Any]) -> Any:
+        """The mean."""
+        if len(set(values)) == 1:
+            return values[0]
+        mean = sum(values) / len(values)
+        return round(mean) if self.whole else mean
+
     def config(self) -> dict[str, JSON]:
         """Return knots, their levels, decimals and whether they are whole."""
         return {
@@ -167,6 +180,10 @@ class DateCells(Cells):
         start = datetime(1970, 1, 1, tzinfo=UTC if self.aware else None)
         moments = [start + timedelta(microseconds=n * self.unit) for n in self.numbers_of.decode(u, digits)]
         return [moment.date() for moment in moments] if self.days else moments
+
+    def together(self, values: Sequence[Any]) -> Any:
+        """The median."""
+        return median_low(values)
 
     def config(self) -> dict[str, JSON]:
         """Return the numbers, and what they stand for."""

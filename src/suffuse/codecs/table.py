@@ -173,6 +173,15 @@ class TableCodec(Codec):
         """The cells that were not empty as they were."""
         return {name: value if raw.get(name) is None else raw[name] for name, value in item.items()}
 
+    def together(self, draws: Sequence[Any]) -> Any:
+        """Means of numbers, medians of moments, and the commonest of all else; empty where most draws are."""
+        row: dict[str, Any] = {}
+        for field in self.fields:
+            values = [draw[field.name] for draw in draws]
+            known = [value for value in values if value is not None]
+            row[field.name] = field.cells.together(known) if 2 * len(known) >= len(values) else None
+        return row
+
     def items(self, collection: Any) -> Sequence[Any]:
         """Rows of a DataFrame as mappings; of other sequences, as they are."""
         import pandas as pd

@@ -58,6 +58,22 @@ class Source(ABC):
         """
         return codec.pack(self.raw(positions))
 
+    overlap: int = 0
+    """How many of the items that follow an item share parts with it."""
+
+    def cut(self, length: int | None, every: int | None = None) -> "Source":
+        """The source with windows of its items as items, where these are long series; else itself.
+
+        Args:
+            length: steps of a window; None leaves the series whole.
+            every: steps from the beginning of one to that of the next; by default 1, or what keeps them few enough.
+
+        Raises:
+            UserError: nothing is so long.
+        """
+        del length, every
+        return self
+
     @abstractmethod
     def scan(self, progress: Callable[[int, int], None] | None = None) -> Report:
         """Look at every item once, and report what can be used.

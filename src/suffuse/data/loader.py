@@ -179,13 +179,16 @@ def order(size: int, index: Tensor, seed: int) -> Tensor:
     return result
 
 
-def split(size: int, seed: int, held_out: float) -> tuple[Tensor, Tensor]:
+def split(size: int, seed: int, held_out: float, overlap: int = 0) -> tuple[Tensor, Tensor]:
     """Positions to train on and positions held out, both sorted; the seed decides which.
+
+    Where items overlap those that follow, the last are held out, and those that overlap them are not trained on.
 
     Args:
         size: how many positions there are.
         seed: any integer.
         held_out: part to hold out, in [0, 1); at least one position, unless it is 0.
+        overlap: how many items that follow an item share parts with it.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -195,8 +198,11 @@ def split(size: int, seed: int, held_out: float) -> tuple[Tensor, Tensor]:
         [95, 5]
     """
     count = max(round(size * held_out), 1) if held_out > 0 else 0
-    if not 0 <= count < size:
+    gap = overlap if count else 0
+    if not 0 <= count < size - gap:
         raise UserError(f"holding out {held_out} of {size} items leaves none to train on; hold out less or add data")
+    if overlap:
+        return torch.arange(size - count - gap), torch.arange(size - count, size)
     permutation = _permutation(size, seed, "held out")
     return permutation[count:].sort().values, permutation[:count].sort().values
 

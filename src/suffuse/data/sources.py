@@ -16,6 +16,7 @@ from suffuse.data.folder import FolderSource, list_folder
 from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.data.rows import open_rows
+from suffuse.data.series import series_of
 from suffuse.data.tables import holds_pictures, is_saved_set, open_hub, open_parquet, open_saved_set
 from suffuse.data.texts import SEQUENCES, ColumnSource, FastaSource, FileSource, text_column
 from suffuse.errors import UserError
@@ -109,6 +110,9 @@ def _open_file(path: Path, split: str | None, kind: str | None, target: str | No
         return open_parquet(path, split)
     if suffix in ROWS:
         rows = open_rows(path)
+        series = series_of(rows, kind == "series") if kind in (None, "series") else None
+        if series is not None:
+            return series
         found = None if kind == "table" else text_column(rows, kind, target)
         return rows if found is None else ColumnSource(rows, *found)
     if suffix in SEQUENCES or kind == "sequence":

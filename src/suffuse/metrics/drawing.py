@@ -1,6 +1,5 @@
 """Pictures of how like the real ones synthetic items are."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from suffuse.metrics.tables import Columns, arrays, column_errors
+from suffuse.plots import as_picture, new_figure
 
 _SHOWN = 12
 _ACROSS = 4
@@ -17,14 +17,11 @@ _LETTERS = 12
 
 def columns(real: Sequence[Any], synthetic: Sequence[Any]) -> Image.Image:
     """Distributions of the columns that are furthest off, at most twelve, real and synthetic beside each other."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     ours, theirs = arrays(real, synthetic)
     errors = np.array(column_errors(ours, theirs))
     chosen = errors.argsort()[::-1][:_SHOWN]
     rows = -(-len(chosen) // _ACROSS)
-    figure = Figure(figsize=(3.2 * _ACROSS, 2.6 * rows), layout="constrained")
+    figure = new_figure(3.2 * _ACROSS, 2.6 * rows)
     panels = figure.subplots(rows, _ACROSS, squeeze=False).flatten()
     for panel, place in zip(panels, chosen.tolist(), strict=False):
         _draw(panel, ours, theirs, place)
@@ -32,10 +29,7 @@ def columns(real: Sequence[Any], synthetic: Sequence[Any]) -> Image.Image:
     for panel in panels[len(chosen) :]:
         panel.axis("off")
     panels[0].legend(fontsize=8)
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=90)
-    return Image.open(file)
+    return as_picture(figure)
 
 
 def _draw(panel: Any, ours: Columns, theirs: Columns, place: int) -> None:

@@ -1,6 +1,7 @@
 """Networks: a state, a noise level and conditions in, a state out; they know nothing of diffusion."""
 
 from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Tokens, Vector
+from suffuse.networks.marked import Marked
 from suffuse.networks.mixed import Mixed
 from suffuse.networks.tokens import TokenTransformer
 from suffuse.networks.transformer import Transformer
@@ -11,6 +12,7 @@ __all__ = [
     "Condition",
     "Conditioner",
     "Conditions",
+    "Marked",
     "Mixed",
     "TokenTransformer",
     "Tokens",

@@ -6,6 +6,8 @@ from typing import Any
 
 from suffuse.codecs.base import ConditionCodec
 from suffuse.grids import LogitNormal, LogNormal, TimeLaw, Uniform
+from suffuse.networks import Transformer, UNet
+from suffuse.networks.base import Network
 from suffuse.networks.conditions import Classes, Kind, Tokens, Vector
 from suffuse.objectives import (
     Assignment,
@@ -15,13 +17,13 @@ from suffuse.objectives import (
     LearnedWeight,
     MinSNRWeight,
     Objective,
-    Pattern,
     Sinkhorn,
     UniformWeight,
     Weight,
 )
+from suffuse.patterns import Pattern
 from suffuse.processes import Gaussian
-from suffuse.recipes.recipe import ObjectiveSection, ProcessSection, Recipe
+from suffuse.recipes.recipe import NetworkSection, ObjectiveSection, ProcessSection, Recipe
 from suffuse.schedules import SCHEDULES, Schedule
 
 _COUPLINGS: dict[str, type[Coupling]] = {"assignment": Assignment, "sinkhorn": Sinkhorn}
@@ -100,3 +102,69 @@ def build_weight(section: ObjectiveSection, sigma_data: float) -> Weight:
         "uniform": UniformWeight(),
     }
     return weights[section.weight]
+
+
+def build_network(
+    section: NetworkSection,
+    shape: tuple[int, ...],
+    conditions: Mapping[str, ConditionCodec],
+    out_channels: int | None = None,
+) -> Network:
+    """A network over space; what the recipe leaves open is chosen from the size.
+
+    Args:
+        section: its choices.
+        shape: of what it is shown.
+        conditions: codec of each condition.
+        out_channels: of what it gives; None = as many as it is shown.
+    """
+    channels, space, told = shape[0], shape[1:], network_conditions(conditions)
+    assert section.width is not None
+    assert section.depth is not None
+    if section.network == "transformer":
+        return Transformer(
+            channels,
+            dimensions=len(space),
+            patch=section.patch or default_patch(max(space)),
+            width=section.width,
+            depth=section.depth,
+            heads=section.heads,
+            conditions=told,
+            out_channels=out_channels,
+            dropout=section.network_dropout or 0.0,
+        )
+    patch = section.patch or 1
+    multipliers = section.multipliers or default_multipliers(-(-max(space) // patch))
+    return UNet(
+        channels,
+        dimensions=len(space),
+        patch=patch,
+        width=section.width,
+        multipliers=multipliers,
+        blocks=section.blocks,
+        attention=(len(multipliers) - 1,) if section.attention is None else section.attention,
+        conditions=told,
+        out_channels=out_channels,
+        dropout=section.network_dropout or 0.0,
+    )
+
+
+def default_multipliers(size: int) -> tuple[int, ...]:
+    """Levels down to a resolution of about 8, where attention over all places is cheap.
+
+    Example:
+        >>> default_multipliers(8), default_multipliers(32), default_multipliers(64)
+        ((1, 2), (1, 2, 2), (1, 2, 2, 4))
+    """
+    levels = max(2, (size - 1).bit_length() - 2)
+    return (1, 2, 2, 4, 4, 4, 4, 4, 4, 4)[:levels]
+
+
+def default_patch(size: int) -> int:
+    """A patch that leaves about 16 x 16 of them.
+
+    Example:
+        >>> default_patch(8), default_patch(32), default_patch(64)
+        (1, 2, 4)
+    """
+    return max(1, size // 16)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.image import ImageCodec
@@ -12,12 +12,11 @@ from suffuse.data.loader import mirror
 from suffuse.data.records import PictureReport
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
-from suffuse.networks import Transformer, UNet
 from suffuse.objectives import Objective
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine
-from suffuse.recipes.build import build_objective, build_process, network_conditions
+from suffuse.recipes.build import build_network, build_objective, build_process
 from suffuse.recipes.kind import Kind, fill
-from suffuse.recipes.recipe import NetworkSection, Recipe
+from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State
 
@@ -91,57 +90,3 @@ def channels_of(modes: Mapping[str, int]) -> int:
     if any(mode in ("RGBA", "LA", "PA", "RGBa", "La") for mode in modes):
         return 4
     return 1 if all(mode in ("1", "L", "I", "I;16", "F") for mode in modes) else 3
-
-
-def build_network(
-    section: NetworkSection, shape: tuple[int, ...], conditions: Mapping[str, ConditionCodec]
-) -> nn.Module:
-    """The network; what the recipe leaves open is chosen from the size."""
-    channels, space, told = shape[0], shape[1:], network_conditions(conditions)
-    assert section.width is not None
-    assert section.depth is not None
-    if section.network == "transformer":
-        return Transformer(
-            channels,
-            dimensions=len(space),
-            patch=section.patch or default_patch(max(space)),
-            width=section.width,
-            depth=section.depth,
-            heads=section.heads,
-            conditions=told,
-            dropout=section.network_dropout or 0.0,
-        )
-    patch = section.patch or 1
-    multipliers = section.multipliers or default_multipliers(-(-max(space) // patch))
-    return UNet(
-        channels,
-        dimensions=len(space),
-        patch=patch,
-        width=section.width,
-        multipliers=multipliers,
-        blocks=section.blocks,
-        attention=(len(multipliers) - 1,) if section.attention is None else section.attention,
-        conditions=told,
-        dropout=section.network_dropout or 0.0,
-    )
-
-
-def default_multipliers(size: int) -> tuple[int, ...]:
-    """Levels down to a resolution of about 8, where attention over all places is cheap.
-
-    Example:
-        >>> default_multipliers(8), default_multipliers(32), default_multipliers(64)
-        ((1, 2), (1, 2, 2), (1, 2, 2, 4))
-    """
-    levels = max(2, (size - 1).bit_length() - 2)
-    return (1, 2, 2, 4, 4, 4, 4, 4, 4, 4)[:levels]
-
-
-def default_patch(size: int) -> int:
-    """A patch that leaves about 16 x 16 of them.
-
-    Example:
-        >>> default_patch(8), default_patch(32), default_patch(64)
-        (1, 2, 4)
-    """
-    return max(1, size // 16)

@@ -2,8 +2,15 @@
 
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
+from suffuse.recipes.series import SeriesKind
 from suffuse.recipes.table import TableKind
 from suffuse.recipes.tokens import SequenceKind, TextKind
 
-KINDS: dict[str, Kind] = {"image": ImageKind(), "table": TableKind(), "text": TextKind(), "sequence": SequenceKind()}
+KINDS: dict[str, Kind] = {
+    "image": ImageKind(),
+    "table": TableKind(),
+    "text": TextKind(),
+    "sequence": SequenceKind(),
+    "series": SeriesKind(),
+}
 """All that is special about a kind of data is behind this table, its codec and its source."""

@@ -15,8 +15,9 @@ from suffuse.data.rows import RowSource, TableReport
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import Mixed
-from suffuse.objectives import EachWeight, ELBOWeight, Objective, Scattered, Weight
+from suffuse.objectives import EachWeight, ELBOWeight, Objective, Weight
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine, Each, Logits, Parameterization
+from suffuse.patterns import Scattered
 from suffuse.processes import Discrete, Process, Product
 from suffuse.recipes.build import build_process, build_time_law, build_weight, network_conditions
 from suffuse.recipes.kind import Kind, fill
