@@ -22,7 +22,7 @@ VERBS = {
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",
     "info": "say what is in a run folder, or in a source of data",
-    "demo": "train and show a small model on data that a package ships: digits, mnist, table, sentiment, protein",
+    "demo": "train and show a small model on data that a package ships: digits, mnist, table, series and more",
 }
 
 

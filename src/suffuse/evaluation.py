@@ -21,6 +21,7 @@ from suffuse.training.checkpoint import replace
 
 _SCORED = 128
 _LEAST = 8
+_DRAWS = 20
 
 
 def evaluate_source(
@@ -81,6 +82,7 @@ def evaluate_source(
         any(codec.spec()["kind"] == "tokens" and name in opened.fields for name, codec in model.conditions.items()),
     )
     figures = [*_bounds(model, protocol, opened, real, evaluations, seed), *protocol.figures(samples)]
+    figures += _filled(model, protocol, samples.real, steps, seed)
     shown = output_of(kind).show(model.codec.collect([*samples.synthetic[:16]]))
     _write(out, _about(model, opened, samples), figures, protocol.pictures(samples), shown)
     return figures
@@ -124,6 +126,19 @@ def _bounds(
     ]
     own = protocol.bound([score.nats for score in scores], source.raw(scored))
     return [*figures, own] if own else figures
+
+
+def _filled(model: Model, protocol: Protocol, real: Sequence[Any], steps: int | None, seed: int) -> list[Figure]:
+    """What is measured of holes that are filled."""
+    holes = protocol.holes(real) if model.infills else ()
+    if not holes:
+        return []
+    draws: list[Sequence[Any]] = []
+    with Progress("filling", _DRAWS) as progress:
+        for number in range(_DRAWS):
+            draws.append(model.codec.items(model.infill(holes, steps=steps, seed=seed + number * len(holes))))
+            progress.to(number + 1, _DRAWS)
+    return protocol.filled(real, draws)
 
 
 def _about(model: Model, source: Source, samples: Samples) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -21,6 +22,7 @@ from suffuse.codecs.cells import CategoryCells, ConstantCells, DateCells, Number
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, normalise
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
+from suffuse.codecs.series import CalendarCodec, Channel, SeriesCodec
 from suffuse.codecs.spelling import Alphabet, Letters, Words
 from suffuse.codecs.table import Field, TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
@@ -130,7 +132,39 @@ def told_texts(draw: st.DrawFn) -> tuple[TextConditionCodec, list[str]]:
     )
 
 
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[SeriesCodec, list[pd.DataFrame]]:
+    """Windows of a whole, a positive and a drifting channel, and a codec fitted to them all."""
+    count, length = draw(st.integers(0, 3)), draw(st.integers(2, 9))
+    columns = {"whole": st.integers(-99, 99), "price": st.floats(0.01, 1e6), "drift": st.floats(-1e6, 1e6)}
+    raw = [
+        pd.DataFrame(
+            {"t": range(length)}
+            | {n: draw(st.lists(each, min_size=length, max_size=length)) for n, each in columns.items()}
+        )
+        for _ in range(count)
+    ]
+    channels = [Channel.fit(n, [f[n].to_numpy(float) for f in raw] or [np.arange(4.0)], length) for n in columns]
+    return SeriesCodec(channels, length, "t"), raw
+
+
+def near(frame: pd.DataFrame) -> tuple[object, ...]:
+    """Whole numbers as they are, and others but for a hundred-thousandth of the largest."""
+    whole = tuple(frame["whole"])
+    return (whole, *(Near(frame[name].to_numpy(float)) for name in ("price", "drift")))
+
+
+class Near:
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __eq__(self, other: object) -> bool:
+        scale = np.abs(self.values).max()
+        return isinstance(other, Near) and np.allclose(self.values, other.values, rtol=1e-4, atol=1e-5 * scale)
+
+
 CASES = {
+    "series": Case(windows(), near),
     "image": Case(pictures(), visible),
     "table": Case(rows(), dict),
     "text": Case(texts(), str),
@@ -146,7 +180,14 @@ def single_numbers(draw: st.DrawFn) -> tuple[NumberCodec, list[float]]:
     return NumberCodec(mean, deviation), [mean + deviation * step / 4 for step in steps]
 
 
+@st.composite
+def hours(draw: st.DrawFn) -> tuple[CalendarCodec, list[str]]:
+    days = draw(st.lists(st.tuples(st.dates(date(1700, 1, 1), date(2200, 1, 1)), st.integers(0, 3)), max_size=4))
+    return CalendarCodec(("day",)), [f"{day} {6 * quarter:02d}:00" for day, quarter in days]
+
+
 CONDITION_CASES = {
+    "calendar": Case(hours(), lambda moment: f"day {100 * int(moment[-5:-3]) // 24}%"),
     "classes": Case(classes(), str),
     "captions": Case(captions(), normalise),
     "texts": Case(told_texts(), str),

@@ -123,6 +123,8 @@ class SeriesCodec(Codec):
 
     def pack(self, raw: Sequence[Any]) -> Tensor:
         """Return the state itself."""
+        if not raw:
+            return torch.zeros(0, *self.shape)
         values = np.stack([_without_gaps(self._values(frame)) for frame in raw])
         return torch.from_numpy(
             np.stack([each.encode(values[:, place]) for place, each in enumerate(self.channels)], 1)
@@ -278,7 +280,7 @@ class CalendarCodec(ConditionCodec):
         moments: Any = pd.DatetimeIndex(pd.to_datetime([value for value in values if value is not None]))
         span = moments.max() - moments.min()
         lengths = {"day": "1D", "week": "7D", "year": "366D"}
-        places = {"day": moments.hour + moments.minute / 60, "week": moments.dayofweek, "year": moments.dayofyear}
+        places = {"day": moments.hour + moments.minute / 60, "week": moments.day_of_week, "year": moments.day_of_year}
         return cls([n for n, length in lengths.items() if span >= 2 * pd.Timedelta(length) and places[n].nunique() > 1])
 
     def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -295,16 +297,18 @@ class CalendarCodec(ConditionCodec):
                 raise UserError(f"{value!r} is no moment such as 2024-03-01 06:00")
             moment = pd.Timestamp(0 if value is None else value)
             day = (moment.hour + moment.minute / 60) / 24
-            places = {"day": day, "week": (moment.dayofweek + day) / 7, "year": (moment.dayofyear + day) / 366}
+            places = {"day": day, "week": (moment.day_of_week + day) / 7, "year": (moment.day_of_year + day) / 366}
             angles = [2 * np.pi * places[cycle] for cycle in self.cycles]
             rows.append([f(angle) for angle in angles for f in (np.sin, np.cos)])
         present = torch.tensor([value is not None for value in values], dtype=torch.bool)
-        return torch.tensor(rows, dtype=torch.float32).view(len(values), -1) * present[:, None], present
+        return torch.tensor(rows, dtype=torch.float32).view(len(values), 2 * len(self.cycles)) * present[
+            :, None
+        ], present
 
     def decode(self, values: Tensor) -> list[str]:
         """Return the share of each cycle that has passed."""
-        shares = (torch.atan2(values[:, 0::2], values[:, 1::2]) / (2 * np.pi)).remainder(1).tolist()
-        return [", ".join(f"{c} {share:.0%}" for c, share in zip(self.cycles, row, strict=True)) for row in shares]
+        shares = (torch.atan2(values[:, 0::2], values[:, 1::2]) * 50 / np.pi).round().remainder(100).int().tolist()
+        return [", ".join(f"{c} {share}%" for c, share in zip(self.cycles, row, strict=True)) for row in shares]
 
     def knows(self, value: Any) -> bool:
         """Whether it is a moment, as such or as text."""

@@ -268,7 +268,7 @@ def _moments(column: Column) -> Column:
         if pd.api.types.is_numeric_dtype(column):
             times = column.astype(float)
         else:
-            times = pd.to_datetime(column, utc=True).dt.tz_localize(None).astype("datetime64[us]")
+            times = pd.to_datetime(column, utc=True, format="mixed").dt.tz_localize(None).astype("datetime64[us]")
     except (ValueError, TypeError) as error:
         raise UserError(f"column {column.name} holds {column.iloc[0]!r}, for one, which is no time") from error
     if times.isna().any():

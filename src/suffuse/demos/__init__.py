@@ -5,12 +5,14 @@ from pathlib import Path
 
 from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
+from suffuse.demos.series import series
 from suffuse.demos.tables import table
 
 DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "digits": digits,
     "mnist": mnist,
     "table": table,
+    "series": series,
     "sentiment": sentiment,
     "protein": protein,
 }

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from suffuse.errors import UserError
-from suffuse.metrics import images, tables, texts
+from suffuse.metrics import images, series, tables, texts
 from suffuse.metrics.bootstrap import Interval
 
 
@@ -61,6 +62,16 @@ class Protocol(ABC):
     @abstractmethod
     def figures(self, samples: Samples) -> list[Figure]:
         """Compare."""
+
+    def holes(self, real: Sequence[Any]) -> Sequence[Any]:
+        """Real items with something taken away, which the model is to fill; none, where that says nothing."""
+        del real
+        return ()
+
+    def filled(self, real: Sequence[Any], draws: Sequence[Sequence[Any]]) -> list[Figure]:
+        """Compare real items with what the holes in them were filled by, each time."""
+        del real, draws
+        return []
 
     def pictures(self, samples: Samples) -> Mapping[str, Image.Image]:
         """Pictures of the comparison, by the names of their files without the suffix."""
@@ -198,12 +209,79 @@ class OfTexts(Protocol):
         )
 
 
+class OfSeries(Protocol):
+    """Values, how they hang together in time, and forecasts of the last quarter of each window."""
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        real, made, known = (_values(part, samples.synthetic[0]) for part in _windows(samples))
+        lags = max(1, real.shape[2] // 2)
+        apart = [series.autocorrelation_error(real, others, lags) for others in (made, known)]
+        note = "distance of each channel's distribution; lower is better"
+        rows = [_rows(values) for values in (real, made, known)]
+        return [
+            Figure("channel error", tables.column_error(*rows[:2]), tables.column_error(rows[0], rows[2]), note),
+            Figure("autocorrelation error", apart[0], apart[1], "over half a window; lower is better"),
+        ]
+
+    def holes(self, real: Sequence[Any]) -> Sequence[Any]:
+        """The last quarter, of the first so many windows."""
+        return [_cut(frame) for frame in real[:_FORECAST]]
+
+    def filled(self, real: Sequence[Any], draws: Sequence[Sequence[Any]]) -> list[Figure]:
+        """See the class."""
+        real, like = real[:_FORECAST], draws[0][0]
+        truth, horizon = _values(real, like), _horizon(real[0])
+        drawn = np.stack([_values(each, like) for each in draws])[..., -horizon:]
+        scale = truth.std((0, 2))[:, None]
+        before, truth = truth[..., :-horizon], truth[..., -horizon:]
+        naive = np.abs(before[..., -1:] - truth) / scale
+        scores, inside = series.crps(drawn, truth) / scale, series.covered(drawn, truth).astype(float)
+        return [
+            Figure("CRPS", series.mean_of_windows(scores), series.mean_of_windows(naive), _AHEAD),
+            Figure("coverage of 90%", series.mean_of_windows(inside), None, "share within the interval; 0.9 is best"),
+        ]
+
+
+_FORECAST = 64
+_AHEAD = "of the last quarter, in deviations; the reference repeats the last value; lower is better"
+
+
+def _horizon(frame: Any) -> int:
+    return max(1, len(frame) // 4)
+
+
+def _cut(frame: Any) -> Any:
+    """A window without the numbers of its last quarter; its first column is the time."""
+    names = list(frame)[1:]
+    frame = frame.reset_index(drop=True)
+    return frame.assign(**{name: frame[name].where(frame.index < len(frame) - _horizon(frame)) for name in names})
+
+
+def _windows(samples: Samples) -> tuple[Sequence[Any], ...]:
+    return samples.real, samples.synthetic, samples.training
+
+
+def _values(frames: Sequence[Any], like: Any) -> np.ndarray:
+    """(B, C, L) of the channels that the model draws; what is missing is the channel's mean."""
+    values = np.stack([frame[list(like)[1:]].to_numpy(float).T for frame in frames])
+    return np.where(np.isnan(values), np.nanmean(values, (0, 2), keepdims=True), values)
+
+
+def _rows(values: np.ndarray) -> list[dict[str, float]]:
+    """One moment of each window, these spread over the window."""
+    places = np.arange(len(values)) % values.shape[2]
+    chosen = values[np.arange(len(values)), :, places]
+    return [{str(channel): float(x) for channel, x in enumerate(row)} for row in chosen]
+
+
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         "image": OfPictures(),
         "table": OfTables(),
         "text": OfTexts((1, 3, 5), words=True),
         "sequence": OfTexts((1, 2, 3), words=False),
+        "series": OfSeries(),
     }
 )
 """By the kind of the model's codec."""

@@ -66,10 +66,10 @@ def absolute_scaled_error(forecast: np.ndarray, truth: np.ndarray, past: np.ndar
 
 
 def autocorrelation_error(real: np.ndarray, drawn: np.ndarray, lags: int) -> Interval:
-    """Mean absolute difference of the autocorrelations of real and drawn windows, (B, L) each, over lags.
+    """Mean absolute difference of the autocorrelations of real and drawn windows, (B, C, L) each, over lags.
 
     Example:
-        >>> waves = np.sin(np.arange(40.0)[None] + np.arange(8.0)[:, None])
+        >>> waves = np.sin(np.arange(40.0) + np.arange(8.0)[:, None, None])
         >>> autocorrelation_error(waves, waves, 4).value
         0.0
     """
@@ -83,10 +83,10 @@ def autocorrelation_error(real: np.ndarray, drawn: np.ndarray, lags: int) -> Int
 
 
 def _products(windows: np.ndarray, lags: int) -> np.ndarray:
-    """(B, 1 + lags): mean products of what is so far apart, of windows less the mean of all."""
-    centred = windows - windows.mean()
-    length = windows.shape[1]
-    return np.stack([(centred[:, : length - lag] * centred[:, lag:]).mean(1) for lag in range(lags + 1)], 1)
+    """(B, 1 + lags, C): mean products of what is so far apart, of windows less the mean of each channel."""
+    centred = windows - windows.mean((0, 2), keepdims=True)
+    length = windows.shape[2]
+    return np.stack([(centred[..., : length - lag] * centred[..., lag:]).mean(2) for lag in range(lags + 1)], 1)
 
 
 def mean_of_windows(values: np.ndarray) -> Interval:

@@ -76,7 +76,7 @@ class SeriesKind(Kind):
         channels, length = codec.shape
         form = PARAMETERIZATIONS[recipe.process.parameterization]
         assert issubclass(form, Affine)
-        network = Marked(build_network(recipe.network, (2 * channels + 1, length), conditions, channels))
+        network = Marked(build_network(recipe.network, (3 * channels + 1, length), conditions, channels))
         return Denoiser(network, build_process(recipe.process), form(sigma_data), codec.shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
