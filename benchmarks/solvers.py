@@ -136,7 +136,7 @@ def told(results: Iterable[Any], total: int, what: str) -> Iterable[Any]:
 
 def digits(run: Path) -> list[dict[str, Any]]:
     """Rows of a trained model; settings are chosen on other starts than those judged on."""
-    choice = choose([every(on_model(run, 1, 100), COUNTS)])
+    choice = choose([every(on_model(run, 1, 50), COUNTS)])
     return [{"path": "ve", "seed": 2} | row for row in judge(on_model(run, 2), choice)]
 
 
