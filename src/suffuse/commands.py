@@ -312,7 +312,7 @@ def info(path: Positional[str]) -> None:
 
 
 def demo(
-    name: Positional[Literal["digits", "mnist", "table", "series", "sentiment", "protein"]],
+    name: Positional[Literal["digits", "mnist", "table", "series", "text", "translate", "sentiment", "protein"]],
     out: Path | None = None,
     minutes: float | None = None,
     seed: int = 0,

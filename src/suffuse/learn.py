@@ -142,11 +142,12 @@ class TrainingData:
 
     def batch(self, positions: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
         """Training items at these positions, for the samples with these global indices; no item has a source."""
-        return self._shown(self._train[positions], index)
+        return self._shown(self._train.at(positions), index)
 
     def held_out(self, n: int) -> tuple[State, Condition, State | None]:
         """The first n held-out items."""
-        return self._shown(self._held_out[:n], torch.arange(len(self._held_out[:n])))
+        index = torch.arange(min(n, len(self._held_out)))
+        return self._shown(self._held_out.at(index), index)
 
     def _shown(self, places: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
         rng = Streams.of(self._seed, index)
@@ -155,7 +156,7 @@ class TrainingData:
 
     def deviation(self, n: int = 1024) -> float:
         """Standard deviation of the real numbers in the first n items, encoded; 1 where there are none."""
-        x0, _ = self._batches.batch(self._train[:n])
+        x0, _ = self._batches.batch(self._train.at(torch.arange(min(n, len(self._train)))))
         numbers = [leaf.flatten() for leaf in leaves(x0) if leaf.is_floating_point()]
         return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from suffuse.data.base import Packer, Source
+from suffuse.data.positions import Counted, Positions, Shuffled, positions_of
 from suffuse.data.report import workers
 from suffuse.errors import UserError
-from suffuse.rng import Streams
+from suffuse.rng import Streams, permuted
 from suffuse.tree import PRESENT, State, concatenate, leaves, map_leaves
 
 
@@ -26,8 +26,8 @@ class Encoder(Protocol):
 class Batches:
     """The items of a source as encoded batches, by position.
 
-    Each item is read and packed once and kept in memory, until the bound on memory is reached; the others
-    are read whenever they are asked for. Reading is done by a pool of threads.
+    Each item is read and packed once and kept in memory, where all of them together are within the bound on memory;
+    else they are read whenever they are asked for. Reading is done by a pool of threads.
 
     Args:
         source: the items.
@@ -46,14 +46,14 @@ class Batches:
         codec: Packer,
         conditions: Mapping[str, tuple[str, Encoder]] | None = None,
         keep: Sequence[int] | Tensor | None = None,
-        memory: int = 2**30,
+        memory: int = 2**29,
     ) -> None:
         self._source, self._codec = source, codec
-        self._keep = torch.as_tensor(range(len(source)) if keep is None else keep, dtype=torch.long)
+        self._keep = positions_of(range(len(source)) if keep is None else keep)
         self._conditions: dict[str, Tensor] = {}
         for name, (field, encoder) in (conditions or {}).items():
             column = source.column(field)
-            values, present = encoder.encode([column[position] for position in self._keep.tolist()])
+            values, present = encoder.encode([column[position] for position in self._keep])
             self._conditions |= {name: values, name + PRESENT: present}
         self._kept = _Kept(len(self._keep), memory)
         self._awaited: dict[int, tuple[Future[State], int]] = {}
@@ -96,7 +96,7 @@ class Batches:
             self._awaited |= {place: (job, row) for row, place in enumerate(part)}
 
     def _pack(self, places: list[int]) -> State:
-        return self._source.packed(self._keep[places].tolist(), self._codec)
+        return self._source.packed(self._keep.at(torch.tensor(places)).tolist(), self._codec)
 
     def _gather(self, places: Tensor) -> State:
         self._begin(places)
@@ -114,30 +114,30 @@ class Batches:
 
 
 class _Kept:
-    """Packed items in memory, as many as a bound on bytes allows, the first come first."""
+    """Packed items in memory: all of them in time, or none, where they are more than a bound on bytes allows."""
 
     def __init__(self, size: int, memory: int) -> None:
-        self._slots = torch.full((size,), -1)
-        self._memory, self._used, self._capacity = memory, 0, 0
+        self._size, self._memory = size, memory
         self._store: State | None = None
+        self._there: Tensor | None = None
 
     def missing(self, places: Tensor) -> list[int]:
-        return places[self._slots[places] < 0].tolist()
+        return (places if self._there is None else places[~self._there[places]]).tolist()
 
     def put(self, place: int, item: State) -> None:
-        """Keep an item, where there is room."""
-        if self._store is None:
-            self._capacity = min(len(self._slots), self._memory // max(1, sum(leaf.nbytes for leaf in leaves(item))))
-            self._store = map_leaves(lambda leaf: leaf.new_empty(self._capacity, *leaf.shape[1:]), item)
-        if self._used < self._capacity:
-            slot, self._used = self._used, self._used + 1
-            map_leaves(lambda store, leaf: store[slot].copy_(leaf[0]), self._store, item)
-            self._slots[place] = slot
+        """Keep an item, where there is room for all."""
+        if self._size * sum(leaf.nbytes for leaf in leaves(item)) > self._memory:
+            return
+        if self._store is None or self._there is None:
+            self._store = map_leaves(lambda leaf: leaf.new_empty(self._size, *leaf.shape[1:]), item)
+            self._there = torch.zeros(self._size, dtype=torch.bool)
+        map_leaves(lambda store, leaf: store[place].copy_(leaf[0]), self._store, item)
+        self._there[place] = True
 
     def get(self, places: Tensor) -> State:
         """The items at places, all of them kept."""
         assert self._store is not None
-        return map_leaves(lambda store: store[self._slots[places]], self._store)
+        return map_leaves(lambda store: store[places], self._store)
 
 
 def mirror(images: Tensor, which: Tensor) -> Tensor:
@@ -175,12 +175,12 @@ def order(size: int, index: Tensor, seed: int) -> Tensor:
     result = torch.empty_like(index)
     for epoch in epochs.unique().tolist():
         here = epochs == epoch
-        result[here] = _permutation(size, seed, "epoch", epoch)[places[here]]
+        result[here] = permuted(places[here], size, seed, "epoch", epoch)
     return result
 
 
-def split(size: int, seed: int, held_out: float, overlap: int = 0) -> tuple[Tensor, Tensor]:
-    """Positions to train on and positions held out, both sorted; the seed decides which.
+def split(size: int, seed: int, held_out: float, overlap: int = 0) -> tuple[Positions, Positions]:
+    """Positions to train on and positions held out; the seed decides which.
 
     Where items overlap those that follow, the last are held out, and those that overlap them are not trained on.
 
@@ -202,12 +202,5 @@ def split(size: int, seed: int, held_out: float, overlap: int = 0) -> tuple[Tens
     if not 0 <= count < size - gap:
         raise UserError(f"holding out {held_out} of {size} items leaves none to train on; hold out less or add data")
     if overlap:
-        return torch.arange(size - count - gap), torch.arange(size - count, size)
-    permutation = _permutation(size, seed, "held out")
-    return permutation[count:].sort().values, permutation[:count].sort().values
-
-
-@lru_cache(maxsize=4)
-def _permutation(size: int, seed: int, *purpose: str | int) -> Tensor:
-    key = Streams.of(seed, range(size)).fold(*purpose).key[:, 0]
-    return key.argsort(stable=True)
+        return Counted(0, size - count - gap), Counted(size - count, count)
+    return Shuffled(size, count, size - count, seed, "held out"), Shuffled(size, 0, count, seed, "held out")

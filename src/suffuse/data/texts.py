@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
+import torch
 
 from suffuse.data.base import Source
 from suffuse.data.columns import find_columns
+from suffuse.data.positions import Without
 from suffuse.data.report import Report, labels
 from suffuse.data.rows import RowSource
 from suffuse.errors import UserError
@@ -26,6 +28,9 @@ _WRITTEN = ("text", "identifier", "category")
 _FIELDS = 4
 """A table of more columns is one, though one of them be a text."""
 _READ = 2**22
+_LOOKED_AT = 256
+_STARTS = 2**20
+"""Of a file with more lines than this the starts of some are known, and those between are counted."""
 _PROSE = 0.02
 """A file of which so many lines are empty is one text; any other has a text on each line."""
 
@@ -72,18 +77,20 @@ class TextSource(Source):
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> TextReport:
         """Read every item; empty ones are left out."""
-        alphabet, lengths = Counter[str](), np.zeros(len(self), np.int64)
-        for start in range(0, len(self), 256):
-            texts = self.raw(range(start, min(start + 256, len(self))))
-            lengths[start : start + len(texts)] = [len(text) if text.strip() else 0 for text in texts]
-            if start % (1 + len(self) // 100_000) == 0:
+        alphabet, letters, longest, blank = Counter[str](), 0, 0, list[int]()
+        for start in range(0, len(self), _LOOKED_AT):
+            texts = self.raw(range(start, min(start + _LOOKED_AT, len(self))))
+            lengths = [len(text) if text.strip() else 0 for text in texts]
+            letters, longest = letters + sum(lengths), max(longest, *lengths)
+            blank += [start + place for place, length in enumerate(lengths) if not length]
+            if start // _LOOKED_AT % (1 + len(self) // 1_000_000) == 0:
                 alphabet.update("".join(texts))
             if progress:
-                progress(min(start + 256, len(self)), len(self))
-        keep = np.flatnonzero(lengths)
+                progress(min(start + _LOOKED_AT, len(self)), len(self))
+        keep, empty = Without(len(self), np.array(blank, np.int64)), len(blank)
         if not len(keep):
             raise UserError(f"there is no text in {self.name}; every item of it is empty")
-        empty = len(lengths) - len(keep)
+        shown = torch.arange(0, len(keep), max(1, len(keep) // 3))[:3]
         notes = self.report.notes + ([f"{empty} empty texts are left out"] if empty else [])
         columns = {name: self.column(name) for name in self.fields}
         kept = {name: [column[place] for place in keep] for name, column in columns.items()} if empty else columns
@@ -93,14 +100,14 @@ class TextSource(Source):
             self.report.left_out,
             notes,
             kept=len(keep),
-            keep=keep.tolist() if empty else range(len(self)),
+            keep=keep if empty else range(len(self)),
             labels=labels(kept.get("label", [])),
             fields={name: sum(value is not None for value in values) for name, values in kept.items()},
             form=self.form,
-            letters=int(lengths.sum()),
-            longest=int(lengths.max()),
+            letters=letters,
+            longest=longest,
             alphabet=dict(alphabet.most_common()),
-            examples=[text[:60] for text in self.raw(keep[:: max(1, len(keep) // 3)][:3].tolist())],
+            examples=[text[:60] for text in self.raw(keep.at(shown).tolist())],
         )
 
 
@@ -122,23 +129,18 @@ class FileSource(TextSource):
         self._files = sorted(each for each in path.rglob("*") if _is_text(each)) if folder else [path]
         if not self._files:
             raise UserError(f"there is no text in {path}; give a folder of .txt files")
-        spans: list[np.ndarray] = []
-        lines = False
-        for number, file in enumerate(self._files):
-            ends, lines = _places(file, by_line=not folder)
-            starts = np.concatenate([[0], ends[:-1]])
-            spans.append(np.stack([np.full(len(ends), number), starts, ends], 1))
-        self._spans = np.concatenate(spans)
+        self._places = [_places(file, by_line=not folder) for file in self._files]
+        self._firsts = np.cumsum([0, *(len(each) for each in self._places)])
+        lines = self._places[-1].lines
         files = f"{len(self._files)} files" if folder else "one text"
-        self.form = f"{len(self._spans)} lines, each a text" if lines else f"{files}, read in blocks of {BLOCK} bytes"
+        self.form = f"{len(self)} lines, each a text" if lines else f"{files}, read in blocks of {BLOCK} bytes"
         tops = [file.relative_to(path).parts[:-1] for file in self._files] if folder else []
         self._labels = [parts[0] if parts else None for parts in tops]
         self.fields = ("label",) if len(set(self._labels) - {None}) > 1 else ()
-        self._stripped = lines
-        self.report = Report(self.name, len(self._spans))
+        self.report = Report(self.name, len(self))
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return int(self._firsts[-1])
 
     def names(self, positions: Sequence[int]) -> list[str]:
         """Numbers of the items, from 1."""
@@ -147,22 +149,27 @@ class FileSource(TextSource):
     def raw(self, positions: Sequence[int]) -> list[str]:
         """See the base class."""
         texts: list[str] = []
-        handles: dict[int, int] = {}
+        handles: dict[int, BinaryIO] = {}
+        read: dict[tuple[int, int], list[bytes]] = {}
         try:
-            for number, start, end in self._spans[list(positions)].tolist():
+            for position in positions:
+                number = int(np.searchsorted(self._firsts, position, "right")) - 1
                 if number not in handles:
-                    handles[number] = os.open(self._files[number], os.O_RDONLY)
-                text = os.pread(handles[number], end - start, start).decode("utf-8")
-                texts.append(text.rstrip("\r\n") if self._stripped else text)
-        except (OSError, UnicodeDecodeError) as error:
+                    handles[number] = self._files[number].open("rb")
+                places = self._places[number]
+                part, place = divmod(position - int(self._firsts[number]), places.every)
+                if (number, part) not in read:
+                    read[number, part] = places.read(handles[number], part)
+                texts.append(read[number, part][place].decode("utf-8"))
+        except (OSError, UnicodeDecodeError, IndexError) as error:
             raise UserError(f"a text of {self.name} can no longer be read; scan the source again") from error
         finally:
             for handle in handles.values():
-                os.close(handle)
+                handle.close()
         return texts
 
     def _values(self, field: str) -> list[Any]:
-        return [self._labels[number] for number in self._spans[:, 0].tolist()]
+        return [label for label, each in zip(self._labels, self._places, strict=True) for _ in range(len(each))]
 
 
 class ColumnSource(TextSource):
@@ -285,24 +292,57 @@ def _is_text(path: Path) -> bool:
     return path.suffix.lower() in (".txt", ".md") and path.is_file() and not hidden
 
 
-def _places(path: Path, by_line: bool) -> tuple[np.ndarray, bool]:
-    """Ends of the items of a file, in bytes, and whether they are lines."""
-    breaks: list[np.ndarray] = []
-    at = empty = 0
+@dataclass(frozen=True)
+class _Places:
+    """Where the items of a file begin.
+
+    Args:
+        starts: in bytes, of every so many items, and the end of the file.
+        every: how many.
+        count: of items.
+        lines: whether items are lines.
+    """
+
+    starts: np.ndarray
+    every: int
+    count: int
+    lines: bool
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, file: BinaryIO, part: int) -> list[bytes]:
+        """The items between one known start and the next."""
+        start, end = self.starts[part : part + 2].tolist()
+        content = os.pread(file.fileno(), end - start, start)
+        return [line.rstrip(b"\r") for line in content.split(b"\n")] if self.lines else [content]
+
+
+def _places(path: Path, by_line: bool) -> _Places:
+    """The items of a file: its lines, where they are short and hardly one is empty, else blocks."""
+    starts, every, lines = np.zeros(1, np.int64), 1, 0
+    at = empty = longest = last = 0
     rest = b""
     with path.open("rb") as file:
         while block := file.read(_READ):
             rest = _checked(path, rest + block, at)
-            found = np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + at
-            empty += int((np.diff(found) == 1).sum())
-            breaks.append(found)
+            found = np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + at + 1
+            if len(found):
+                lengths = np.diff(found, prepend=last)
+                empty, longest, last = empty + int((lengths == 1).sum()), max(longest, lengths.max()), int(found[-1])
+                starts = np.append(starts, found[-(lines + 1) % every :: every])
+                lines += len(found)
+            while len(starts) > _STARTS:
+                starts, every = starts[::2], 2 * every
             at += len(block)
     if rest:
         raise UserError(f"{path} is not UTF-8 text (byte {at}); save it as UTF-8")
-    ends = np.concatenate(breaks) + 1 if breaks else np.zeros(0, np.int64)
-    if by_line and len(ends) > 1 and empty <= _PROSE * len(ends) and np.diff(ends).max() <= BLOCK:
-        return (ends if ends[-1] == at else np.append(ends, at)), True
-    return _block_ends(path, at), False
+    if by_line and lines > 1 and empty <= _PROSE * lines and max(longest, at - last) <= BLOCK:
+        count = lines + (last < at)
+        starts = starts[: -(-count // every)]
+        return _Places(np.append(starts, at), every, count, lines=True)
+    ends = _block_ends(path, at)
+    return _Places(np.concatenate([[0], ends]), 1, len(ends), lines=False)
 
 
 def _checked(path: Path, block: bytes, at: int) -> bytes:

