@@ -4,8 +4,8 @@
 
 Problems are the mixtures of problems.py at scale 1. Distances to exact draws are the sliced 1-Wasserstein distance over
 128 directions and the root of the energy distance, in deviations of the data. Everyone, Suffuse included, chooses a
-setting for each kind of problem and number of evaluations by the first distance over 10,000 walks on other mixtures
-than those judged, with 100,000. Writes stochastic.json and images/stochastic.png, and prints the verdict.
+setting for each kind of problem and number of evaluations by the first distance over 5,000 walks on other mixtures
+than those judged, with 50,000. Writes stochastic.json and images/stochastic.png, and prints the verdict.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torch import Tensor
 import suffuse as sf
 
 COUNTS = (10, 20, 50)
-TRIED, WALKS = 10_000, 100_000
+TRIED, WALKS = 5_000, 50_000
 CHOSEN_ON, JUDGED_ON = (31, 32), (41, 42)
 Kind = tuple[int, str]
 Distances = dict[str, dict[int, tuple[float, float]]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -53,9 +53,13 @@ class Column:
         return " ".join(parts) + (f": {self.note}" if self.note else "")
 
 
-def find_columns(table: "pa.Table") -> list[Column]:
-    """What every column of a table holds."""
-    return [_column(name, table.column(name)) for name in table.column_names]
+def find_columns(table: "pa.Table", done: "Callable[[], None]" = lambda: None) -> list[Column]:
+    """What every column of a table holds; after each, `done` is called."""
+    columns: list[Column] = []
+    for name in table.column_names:
+        columns.append(_column(name, table.column(name)))
+        done()
+    return columns
 
 
 def _column(name: str, values: "pa.ChunkedArray") -> Column:

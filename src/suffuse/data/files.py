@@ -1,12 +1,13 @@
 """Files of rows (CSV, TSV, JSON lines, parquet) to Arrow tables: streamed, so that none is too large for memory."""
 
 import hashlib
+import mmap
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from suffuse.errors import UserError
 
@@ -29,10 +30,12 @@ class Rows:
     Args:
         table: its values.
         left_out: lines that were passed over, and why.
+        mapped: the memory that the values lie in, where that is a file's.
     """
 
     table: "pa.Table"
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    mapped: mmap.mmap | None = None
 
 
 def read_rows(path: Path) -> Rows:
@@ -59,7 +62,10 @@ def _parquet(path: Path) -> Rows:
     import pyarrow.parquet as pq
 
     try:
-        return Rows(pq.read_table(path, memory_map=True))
+        if path.stat().st_size <= _IN_MEMORY:
+            return Rows(pq.read_table(path))
+        file = pq.ParquetFile(path, memory_map=True)
+        return _kept(path, file.schema_arrow, file.iter_batches())
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} cannot be read as parquet: {_first_line(error)}") from error
 
@@ -70,7 +76,10 @@ def _jsonl(path: Path) -> Rows:
 
     _check_text(path)
     try:
-        return Rows(json.read_json(path, json.ReadOptions(block_size=_BLOCK)))
+        if path.stat().st_size <= _IN_MEMORY:
+            return Rows(json.read_json(path, json.ReadOptions(block_size=_BLOCK)))
+        with json.open_json(path, json.ReadOptions(block_size=_BLOCK, use_threads=False)) as reader:
+            return _kept(path, reader.schema, reader)
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} is not JSON lines, one object per line: {_first_line(error)}") from error
 
@@ -117,7 +126,9 @@ def _csv_once(path: Path, texts: set[str]) -> Rows:
         ),
     ) as reader:
         try:
-            return Rows(_gathered(reader, path), left_out)
+            if path.stat().st_size <= _IN_MEMORY:
+                return Rows(reader.read_all(), left_out)
+            return _kept(path, reader.schema, reader, left_out)
         except pa.ArrowInvalid as error:
             place = str(error).partition("column #")[2].partition(":")[0]
             if not place.isdecimal() or names[int(place)] in texts:
@@ -125,28 +136,40 @@ def _csv_once(path: Path, texts: set[str]) -> Rows:
             raise _NotOneTypeError(names[int(place)]) from error
 
 
-def _gathered(reader: Any, path: Path) -> "pa.Table":
-    """The batches of a reader as one table: in memory, or mapped from a file in the cache."""
+def _kept(
+    path: Path, schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", left_out: list[tuple[str, str]] | None = None
+) -> Rows:
+    """A large file's rows, written batch by batch to a file in the cache that is mapped into memory."""
     import pyarrow as pa
 
-    if path.stat().st_size <= _IN_MEMORY:
-        return reader.read_all()
+    def write(file: BinaryIO) -> None:
+        with pa.ipc.new_file(file, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+    kept = cached(path, write)
+    with kept.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return Rows(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all(), left_out or [], mapped)
+
+
+def cached(path: Path, write: Callable[[BinaryIO], None]) -> Path:
+    """The file in the cache that is made of another by `write`, once, until that one changes."""
     status = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "suffuse" / "rows"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "suffuse" / "files"
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"{key}.arrow"
+    kept = folder / key
     if not kept.exists():
         handle, aside = tempfile.mkstemp(dir=folder)
         try:
-            with os.fdopen(handle, "wb") as file, pa.ipc.new_file(file, reader.schema) as writer:
-                for batch in reader:
-                    writer.write_batch(batch)
+            with os.fdopen(handle, "wb") as file:
+                write(file)
             os.replace(aside, kept)
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
-    return pa.ipc.open_file(pa.memory_map(str(kept))).read_all()
+    return kept
 
 
 def _headings(path: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Sources of rows: tables of mixed columns, in files and in memory."""
 
+import mmap
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHOWN = 40
+_GIVEN_BACK = 4096
+"""After so many rows, each of which may lie in a page of its own for every column, a mapped file is given back."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class RowSource(Source):
         name: what to call it.
         table: the values.
         left_out: lines of its file that were passed over, and why.
+        mapped: the memory that the table lies in, where that is a file's: what was read of it is given back at times.
 
     Example:
         >>> import pyarrow as pa
@@ -51,8 +56,14 @@ class RowSource(Source):
 
     kind = "table"
 
-    def __init__(self, name: str, table: "pa.Table", left_out: Sequence[tuple[str, str]] = ()) -> None:
-        self.name, self.table = name, table
+    def __init__(
+        self,
+        name: str,
+        table: "pa.Table",
+        left_out: Sequence[tuple[str, str]] = (),
+        mapped: mmap.mmap | None = None,
+    ) -> None:
+        self.name, self.table, self._mapped, self._read = name, table, mapped, 0
         self.fields = tuple(table.column_names)
         self.report = Report(name, table.num_rows + len(left_out), list(left_out))
 
@@ -65,11 +76,21 @@ class RowSource(Source):
 
     def raw(self, positions: Sequence[int]) -> list[Any]:
         """Rows as mappings."""
-        return self.table.take(list(positions)).to_pylist()
+        rows = self.table.take(list(positions)).to_pylist()
+        self._read += len(rows)
+        if self._read > _GIVEN_BACK:
+            self.give_back()
+        return rows
+
+    def give_back(self) -> None:
+        """Let the system forget what was read of a mapped file; it is read again where it is needed."""
+        self._read = 0
+        if self._mapped is not None and sys.platform != "win32":
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> TableReport:
         """Find out what every column holds."""
-        columns = find_columns(self.table)
+        columns = find_columns(self.table, self.give_back)
         if all(column.role in (*LEFT_OUT, "constant") for column in columns):
             raise UserError(f"no column of {self.name} says anything: {columns[0].name}, for one, is {columns[0].role}")
         if progress:
@@ -97,7 +118,7 @@ def open_rows(path: Path) -> RowSource:
         UserError: it cannot be read as what its suffix says.
     """
     rows = read_rows(path)
-    return RowSource(str(path), rows.table, rows.left_out)
+    return RowSource(str(path), rows.table, rows.left_out, rows.mapped)
 
 
 def of_frame(frame: Any, name: str = "table") -> RowSource:

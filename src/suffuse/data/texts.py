@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import shutil
+import zlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ import torch
 
 from suffuse.data.base import Source
 from suffuse.data.columns import find_columns
+from suffuse.data.files import cached
 from suffuse.data.positions import Without
 from suffuse.data.report import Report, labels
 from suffuse.data.rows import RowSource
@@ -204,7 +207,9 @@ class ColumnSource(TextSource):
 
 
 class FastaSource(TextSource):
-    """Sequences of a FASTA or FASTQ file, also compressed by gzip; ``label=`` in a header gives the field ``label``.
+    """Sequences of a FASTA or FASTQ file, of which only the places are kept in memory.
+
+    It may be compressed by gzip. ``label=`` in a header gives the field ``label``.
 
     Args:
         path: the file.
@@ -217,29 +222,46 @@ class FastaSource(TextSource):
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        records = list(_records(path))
-        if not records:
-            raise UserError(f"{path} has no sequences; a FASTA file has lines that begin with > before each")
-        self._names = [header.split()[0] if header.split() else str(n + 1) for n, (header, _) in enumerate(records)]
-        self._sequences = [sequence for _, sequence in records]
-        self._labels = [_label(header) for header, _ in records]
-        self.fields = ("label",) if any(label is not None for label in self._labels) else ()
-        self.form = f"{len(records)} sequences"
-        self.report = Report(self.name, len(records))
+        try:
+            self._path = cached(path, lambda file: _unpacked(path, file)) if path.suffix == ".gz" else path
+            self._starts, self._reads = _record_starts(self._path, self.name)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path} is damaged, or not compressed by gzip") from error
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        labelled = any(_label(header) for header, _ in self._records(range(min(len(self), _LOOKED_AT))))
+        self.fields = ("label",) if labelled else ()
+        self.form = f"{len(self)} sequences"
+        self.report = Report(self.name, len(self))
 
     def __len__(self) -> int:
-        return len(self._sequences)
+        return len(self._starts) - 1
 
     def names(self, positions: Sequence[int]) -> list[str]:
         """First words of the headers."""
-        return [self._names[position] for position in positions]
+        headers = (header for header, _ in self._records(positions))
+        return [(header.split() or [str(p + 1)])[0] for p, header in zip(positions, headers, strict=True)]
 
     def raw(self, positions: Sequence[int]) -> list[str]:
         """See the base class."""
-        return [self._sequences[position] for position in positions]
+        return [sequence for _, sequence in self._records(positions)]
+
+    def _records(self, positions: Sequence[int]) -> Iterator[tuple[str, str]]:
+        """Headers and sequences."""
+        try:
+            with self._path.open("rb") as file:
+                for position in positions:
+                    start, end = self._starts[position : position + 2].tolist()
+                    lines = os.pread(file.fileno(), end - start, start).decode("utf-8").split("\n")
+                    rest = lines[1:2] if self._reads else lines[1:]
+                    yield lines[0][1:].strip(), "".join(map(str.strip, rest))
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.name} is damaged, or not FASTA or FASTQ") from error
+        except OSError as error:
+            raise UserError(f"a sequence of {self.name} can no longer be read; scan the source again") from error
 
     def _values(self, field: str) -> list[Any]:
-        return self._labels
+        return [_label(header) for header, _ in self._records(range(len(self)))]
 
 
 def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[str, str] | None:
@@ -367,31 +389,41 @@ def _block_ends(path: Path, size: int) -> np.ndarray:
     return ends
 
 
-def _records(path: Path) -> Iterator[tuple[str, str]]:
-    """Headers and sequences."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    header, parts = None, list[str]()
-    try:
-        with opened as file:
-            lines = enumerate(file, 1)
-            for number, line in lines:
-                line = line.strip()
-                if line.startswith("@") and header is None and not parts:
-                    yield line[1:], next(lines)[1].strip()
-                    next(lines, None)
-                    next(lines, None)
-                elif line.startswith(">"):
-                    if header is not None:
-                        yield header, "".join(parts)
-                    header, parts = line[1:], []
-                elif line and header is None:
-                    raise UserError(f"line {number} of {path} comes before any header; a header begins with >")
-                else:
-                    parts.append(line)
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, StopIteration) as error:
-        raise UserError(f"{path} is damaged, or not FASTA or FASTQ") from error
-    if header is not None:
-        yield header, "".join(parts)
+def _record_starts(path: Path, name: str) -> tuple[np.ndarray, bool]:
+    """Where the records of a file begin, in bytes, and where the last one ends; and whether they are reads of FASTQ."""
+    found: list[np.ndarray] = []
+    at = lines = 0
+    line_begins, first = True, b""
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            first = first or _first_sign(block, name, at)
+            signs = np.frombuffer(block, np.uint8)
+            begins = np.append(0, np.flatnonzero(signs == 10) + 1) if line_begins else np.flatnonzero(signs == 10) + 1
+            line_begins = bool(signs[-1] == 10)
+            begins = begins[begins < len(signs)]
+            if first == b"@":
+                found.append(begins[-lines % 4 :: 4] + at)
+                lines += len(begins)
+            else:
+                found.append(begins[signs[begins] == ord(">")] + at)
+            at += len(block)
+    if not first:
+        raise UserError(f"{name} has no sequences; a FASTA file has lines that begin with > before each")
+    return np.append(np.concatenate(found), at), first == b"@"
+
+
+def _first_sign(block: bytes, name: str, at: int) -> bytes:
+    """The sign that the first line begins with."""
+    text = block.lstrip()
+    if text[:1] in (b"", b">") or (text[:1] == b"@" and at == 0 and text == block):
+        return text[:1]
+    line = block[: len(block) - len(text)].count(b"\n") + 1
+    raise UserError(f"line {line} of {name} comes before any header; a header begins with >")
+
+
+def _unpacked(path: Path, file: BinaryIO) -> None:
+    with gzip.open(path) as packed:
+        shutil.copyfileobj(packed, file, _READ)
 
 
 def _label(header: str) -> str | None:

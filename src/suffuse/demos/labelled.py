@@ -52,7 +52,7 @@ class Labelled:
 def sentiment(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Praise and blame of films, as twenty people rated them: five minutes of training on two CPU cores."""
     recipe = Recipe(
-        data=DataSection(condition=("label",), tokens="words", vocabulary=2048, length=32),
+        data=DataSection(condition=("label",), tokens="words", vocabulary=8192, length=48),
         network=NetworkSection(width=128, depth=3, network_dropout=0.1),
         training=_training(minutes or 5.0, seed),
     )
