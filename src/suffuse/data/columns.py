@@ -54,24 +54,20 @@ class Column:
 
 
 def find_columns(table: "pa.Table", done: "Callable[[], None]" = lambda: None) -> list[Column]:
-    """What every column of a table holds; after each, `done` is called."""
-    columns: list[Column] = []
-    for name in table.column_names:
-        columns.append(_column(name, table.column(name)))
-        done()
-    return columns
+    """What every column of a table holds; after each part of one, `done` is called."""
+    return [_column(name, table.column(name), done) for name in table.column_names]
 
 
-def _column(name: str, values: "pa.ChunkedArray") -> Column:
+def _column(name: str, values: "pa.ChunkedArray", done: "Callable[[], None]") -> Column:
     import pyarrow as pa
 
-    missing = values.null_count + (_not_numbers(values) if pa.types.is_floating(values.type) else 0)
+    missing = values.null_count + (_not_numbers(values, done) if pa.types.is_floating(values.type) else 0)
     known = len(values) - missing
     if known == 0:
         return Column(name, "empty", missing, 0, "every cell is empty; left out")
     if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
         return Column(name, "text", missing, 0, f"values of type {values.type} are not modelled; left out")
-    distinct, looked = _distinct(values)
+    distinct, looked = _distinct(values, done)
     column = Column(name, "category", missing, distinct)
     if column.distinct == 1:
         return replace(column, role="constant" if not missing else "category")
@@ -94,10 +90,10 @@ def _column(name: str, values: "pa.ChunkedArray") -> Column:
     return column
 
 
-def _distinct(values: "pa.ChunkedArray") -> tuple[int, int]:
+def _distinct(values: "pa.ChunkedArray", done: "Callable[[], None]") -> tuple[int, int]:
     """Number of different values, and of those that were counted: all, unless very many are different."""
     seen, looked = set[Any](), 0
-    for part in _parts(values):
+    for part in _parts(values, done):
         looked += len(part) - part.null_count
         seen.update(part.unique().drop_null().to_pylist())
         if len(seen) > _COUNTED:
@@ -105,16 +101,17 @@ def _distinct(values: "pa.ChunkedArray") -> tuple[int, int]:
     return len(seen), looked
 
 
-def _not_numbers(values: "pa.ChunkedArray") -> int:
+def _not_numbers(values: "pa.ChunkedArray", done: "Callable[[], None]") -> int:
     """Number of NaNs."""
-    return sum(int(np.isnan(part.drop_null().to_numpy(zero_copy_only=False)).sum()) for part in _parts(values))
+    return sum(int(np.isnan(part.drop_null().to_numpy(zero_copy_only=False)).sum()) for part in _parts(values, done))
 
 
-def _parts(values: "pa.ChunkedArray") -> "Iterator[pa.Array]":
+def _parts(values: "pa.ChunkedArray", done: "Callable[[], None]") -> "Iterator[pa.Array]":
     """The values, a bounded number at a time."""
     for chunk in values.iterchunks():
         for start in range(0, len(chunk), _PART):
             yield chunk.slice(start, _PART)
+        done()
 
 
 def _counts_up(values: "pa.ChunkedArray") -> bool:

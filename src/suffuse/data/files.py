@@ -150,7 +150,10 @@ def _kept(
     kept = cached(path, write)
     with kept.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return Rows(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all(), left_out or [], mapped)
+    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+    # Not `read_all`, which touches every page.
+    parts = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    return Rows(pa.Table.from_batches(parts, schema), left_out or [], mapped)
 
 
 def cached(path: Path, write: Callable[[BinaryIO], None]) -> Path:

@@ -4,8 +4,11 @@ import mmap
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from suffuse.data.base import Source
 from suffuse.data.columns import LEFT_OUT, Column, find_columns
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHOWN = 40
-_GIVEN_BACK = 4096
-"""After so many rows, each of which may lie in a page of its own for every column, a mapped file is given back."""
+_GIVEN_BACK = 64
+"""After so many rows, each of which may take sixteen pages for every column, a mapped file is given back."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class RowSource(Source):
         mapped: mmap.mmap | None = None,
     ) -> None:
         self.name, self.table, self._mapped, self._read = name, table, mapped, 0
+        self._parts = table.to_batches()
+        self._ends = np.cumsum([len(part) for part in self._parts])
         self.fields = tuple(table.column_names)
         self.report = Report(name, table.num_rows + len(left_out), list(left_out))
 
@@ -76,11 +81,31 @@ class RowSource(Source):
 
     def raw(self, positions: Sequence[int]) -> list[Any]:
         """Rows as mappings."""
-        rows = self.table.take(list(positions)).to_pylist()
-        self._read += len(rows)
-        if self._read > _GIVEN_BACK:
-            self.give_back()
-        return rows
+        return self.take(positions).to_pylist()
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """What every column holds."""
+        return find_columns(self.table, self.give_back)
+
+    def take(self, positions: Sequence[int], names: Sequence[str] | None = None) -> "pa.Table":
+        """The rows at these positions, of all columns or of some; part by part, since Arrow would copy the whole."""
+        import pyarrow as pa
+
+        places = np.asarray(positions, np.int64)
+        part = np.searchsorted(self._ends, places, "right")
+        order = np.argsort(part, kind="stable")
+        taken: list[pa.RecordBatch] = []
+        for number in np.unique(part).tolist():
+            batch = self._parts[number] if names is None else self._parts[number].select(names)
+            first = int(self._ends[number]) - len(self._parts[number])
+            here = places[order][part[order] == number] - first
+            taken.append(batch.take(pa.array(here)))
+            self._read += len(here)
+            if self._read > _GIVEN_BACK:
+                self.give_back()
+        empty = self.table.schema if names is None else pa.schema([self.table.schema.field(name) for name in names])
+        return pa.Table.from_batches(taken, empty).take(pa.array(np.argsort(order)))
 
     def give_back(self) -> None:
         """Let the system forget what was read of a mapped file; it is read again where it is needed."""
@@ -90,7 +115,7 @@ class RowSource(Source):
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> TableReport:
         """Find out what every column holds."""
-        columns = find_columns(self.table, self.give_back)
+        columns = self.columns
         if all(column.role in (*LEFT_OUT, "constant") for column in columns):
             raise UserError(f"no column of {self.name} says anything: {columns[0].name}, for one, is {columns[0].role}")
         if progress:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from suffuse.data.base import Source
-from suffuse.data.columns import LEFT_OUT, find_columns
+from suffuse.data.columns import LEFT_OUT
 from suffuse.data.report import Report
 from suffuse.data.rows import RowSource
 from suffuse.errors import UserError
@@ -204,7 +204,7 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
 
     if not asked and (len(rows) < _LEAST or not _has_moments(rows)):
         return None
-    columns = find_columns(rows.table)
+    columns = rows.columns
     frame: Frame = rows.table.to_pandas()
     time = _time_column(frame, asked)
     if time is None and not asked:

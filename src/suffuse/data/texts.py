@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from suffuse.data.base import Source
-from suffuse.data.columns import find_columns
 from suffuse.data.files import cached
 from suffuse.data.positions import Without
 from suffuse.data.report import Report, labels
@@ -199,7 +198,7 @@ class ColumnSource(TextSource):
 
     def raw(self, positions: Sequence[int]) -> list[str]:
         """See the base class; an empty cell is an empty text."""
-        cells = self._rows.table.column(self.column_name).take(list(positions)).to_pylist()
+        cells = self._rows.take(positions, [self.column_name]).column(0).to_pylist()
         return ["" if cell is None else str(cell) for cell in cells]
 
     def _values(self, field: str) -> list[Any]:
@@ -278,7 +277,7 @@ def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[
         UserError: the user said that there is one, and there is none.
     """
     written = {name for name in rows.fields if str(rows.table.column(name).type) in ("string", "large_string")}
-    texts = [each.name for each in find_columns(rows.table) if each.role in _WRITTEN and each.name in written]
+    texts = [each.name for each in rows.columns if each.role in _WRITTEN and each.name in written]
     named = [name for name in texts if name.lower() in _NAMES]
     sequences = [name for name in rows.fields if name.lower() in ("sequence", "seq")]
     if kind != "text" and sequences:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.cells import CategoryCells, Cells, ConstantCells, DateCells, NumberCells
 from suffuse.codecs.table import NUMBERS, TOKENS, Field, TableCodec
@@ -99,17 +97,18 @@ class TableKind(Kind):
 
 def _field(column: Column, source: RowSource) -> Field:
     """The codec of a column, fitted to its values; quantiles to a sample of them."""
-    values = source.table.column(column.name).drop_null()
+    values = source.table.column(column.name)
     if column.role in ("number", "integer", "date"):
-        step = -(-len(values) // _SAMPLE)
-        places = torch.arange(0, len(values), step).tolist() if step > 1 else None
-        known: list[Any] = (values.take(places) if places else values).to_pylist()
+        sample = source.take(range(0, len(source), -(-len(source) // _SAMPLE)), [column.name]).column(0).drop_null()
+        known: list[Any] = (sample if len(sample) else values.drop_null()).to_pylist()
         cells: Cells = DateCells.fit(known) if column.role == "date" else NumberCells.fit(_finite(known))
     elif column.role == "constant":
         cells = ConstantCells(values[0].as_py())
     else:
         counts: list[dict[str, Any]] = values.value_counts().to_pylist()
-        cells = CategoryCells([each["values"] for each in sorted(counts, key=_commonest_first)])
+        known = [each for each in counts if each["values"] is not None]
+        cells = CategoryCells([each["values"] for each in sorted(known, key=_commonest_first)])
+    source.give_back()
     return Field(column.name, cells, column.missing > 0 and column.role != "constant")
 
 
