@@ -180,8 +180,8 @@ class Logits(Parameterization):
         return x_t, process.level(as_time(t, x_t)).float()
 
     def posterior(self, output: Tensor, x_t: Tensor, t: Time, process: Discrete) -> Categorical:
-        """In float32 or better, so that the softmax is one."""
-        return Categorical(output if output.dtype == torch.float64 else output.float())
+        """Categorical."""
+        return Categorical(output)
 
 
 class Each(Parameterization):

@@ -5,6 +5,7 @@ so preview, guidance, multistep extrapolation, inverse problems and losses are e
 objects.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from suffuse.rng import RandomSource, Streams, streams
-from suffuse.tree import S, expand
+from suffuse.tree import S, at_least_float32, expand
 
 
 class Posterior(ABC, Generic[S]):
@@ -113,19 +114,33 @@ class Normal(Posterior[Tensor]):
         return Normal(self.mean[items], None if self.var is None else self.var.expand_as(self.mean)[items])
 
 
-@dataclass(slots=True)
 class Categorical(Posterior[Tensor]):
-    """Independent categorical variables over V values.
+    """Independent categorical variables over V values; in float32 or better, whatever the logits are in.
 
     Args:
         logits: (B, ..., V) unnormalised log-probabilities; ``-inf`` where a value is impossible.
+        known: (B, ...) values that are known whatever their logits, -1 where none is; None knows none.
 
     Example:
         >>> Categorical(torch.tensor([[[0.0, 0.0, -torch.inf]]])).mean
         tensor([[[0.5000, 0.5000, 0.0000]]])
     """
 
-    logits: Tensor
+    __slots__ = ("_known", "_logits")
+
+    def __init__(self, logits: Tensor, known: Tensor | None = None) -> None:
+        self._logits, self._known = logits, known
+
+    @property
+    def logits(self) -> Tensor:
+        """Of all values: minus infinity where another is known."""
+        logits = at_least_float32(self._logits)
+        if self._known is None:
+            return logits
+        known = self._known[..., None]
+        others = (known >= 0) & (torch.arange(logits.shape[-1], device=known.device) != known)
+        # A value that was impossible is possible where it is known to be there.
+        return logits.masked_fill(known >= 0, 0.0).masked_fill(others, -torch.inf)
 
     @property
     def mean(self) -> Tensor:
@@ -134,11 +149,16 @@ class Categorical(Posterior[Tensor]):
 
     def sample(self, rng: RandomSource = None) -> Tensor:
         """Draw values (B, ...), int64."""
-        return sample_categorical(self.mean, streams(rng, self.logits).fold("posterior"))
+        return sample_categorical(self.mean, streams(rng, self._logits).fold("posterior"))
 
     def log_prob(self, x0: Tensor) -> Tensor:
-        """Log-probability of the values ``x0`` (B, ...)."""
-        return self.logits.log_softmax(-1).gather(-1, x0[..., None]).squeeze(-1)
+        """Log-probability of the values ``x0`` (B, ...); of those that are known no table is made."""
+        unknown = torch.ones_like(x0, dtype=torch.bool) if self._known is None else self._known < 0
+        logits = at_least_float32(self._logits[unknown])
+        found = -torch.nn.functional.cross_entropy(logits, x0[unknown], reduction="none")
+        sure = torch.zeros(x0.shape, dtype=found.dtype, device=found.device)
+        sure = sure if self._known is None else sure.masked_fill(self._known != x0, -torch.inf)
+        return sure.masked_scatter(unknown, found)
 
     def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> "Categorical":
         """Line through the two logits; impossible where either is."""
@@ -150,15 +170,62 @@ class Categorical(Posterior[Tensor]):
 
     def pinned(self, x0: Tensor, given: Tensor) -> "Categorical":
         """All other values get the logit minus infinity."""
-        values = torch.arange(self.logits.shape[-1], device=x0.device)
-        other = given[..., None] & (values != x0[..., None])
-        # A value that was impossible is possible where it is known to be there.
-        known = self.logits.masked_fill(given[..., None], 0.0)
-        return Categorical(known.masked_fill(other, -torch.inf))
+        return Categorical(self._logits, torch.where(given, x0, -1 if self._known is None else self._known))
 
     def __getitem__(self, items: slice) -> "Categorical":
         """See the base class."""
-        return Categorical(self.logits[items])
+        return Categorical(self._logits[items], None if self._known is None else self._known[items])
+
+
+class Revealed(Posterior[Tensor]):
+    """Tokens of which some are hidden, and may be anything: log-probabilities without a table of all values.
+
+    Args:
+        x_t: (B, ...) tokens in [0, V], V where one is hidden.
+        vocabulary: V.
+
+    Example:
+        >>> Revealed(torch.tensor([[1, 2]]), 2).log_prob(torch.tensor([[1, 0]])).exp()
+        tensor([[1.0000, 0.5000]])
+    """
+
+    __slots__ = ("_vocabulary", "_x_t")
+
+    def __init__(self, x_t: Tensor, vocabulary: int) -> None:
+        self._x_t, self._vocabulary = x_t, vocabulary
+
+    @property
+    def table(self) -> Categorical:
+        """The same with the logits of all values."""
+        hidden = (self._x_t == self._vocabulary)[..., None]
+        there = torch.arange(self._vocabulary, device=self._x_t.device) == self._x_t[..., None]
+        return Categorical(torch.zeros(there.shape, device=there.device).masked_fill(~there & ~hidden, -torch.inf))
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities (B, ..., V)."""
+        return self.table.mean
+
+    def sample(self, rng: RandomSource = None) -> Tensor:
+        """Draw values (B, ...), int64."""
+        return self.table.sample(rng)
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """Log-probability of the values ``x0`` (B, ...)."""
+        known = torch.where(x0 == self._x_t, 0.0, -torch.inf)
+        return torch.where(self._x_t == self._vocabulary, -math.log(self._vocabulary), known)
+
+    def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> Categorical:
+        """See :class:`Categorical`."""
+        return self.table.tilt(reference, weight)
+
+    def pinned(self, x0: Tensor, given: Tensor) -> Categorical:
+        """See :class:`Categorical`."""
+        return self.table.pinned(x0, given)
+
+    def __getitem__(self, items: slice) -> "Revealed":
+        """See the base class."""
+        return Revealed(self._x_t[items], self._vocabulary)
 
 
 def _broadcast(weight: float | Tensor, like: Tensor) -> float | Tensor:

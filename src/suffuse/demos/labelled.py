@@ -52,9 +52,9 @@ class Labelled:
 def sentiment(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Praise and blame of films, as twenty people rated them: five minutes of training on two CPU cores."""
     recipe = Recipe(
-        data=DataSection(condition=("label",), tokens="words", vocabulary=8192, length=48),
+        data=DataSection(condition=("label",), tokens="words", vocabulary=4096, length=48),
         network=NetworkSection(width=128, depth=3, network_dropout=0.1),
-        training=_training(minutes or 5.0, seed),
+        training=_training(minutes or 5.0, seed, batch=16),
     )
     show(out, Labelled(_films(), "text", "word", (1, 2)), recipe)
 
@@ -64,14 +64,14 @@ def protein(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(condition=("label",), length=64),
         network=NetworkSection(width=128, depth=3, network_dropout=0.1),
-        training=_training(minutes or 5.0, seed),
+        training=_training(minutes or 5.0, seed, batch=64),
     )
     show(out, Labelled(_peptides(), "sequence", "char", (1, 3)), recipe)
 
 
-def _training(minutes: float, seed: int) -> TrainingConfig:
+def _training(minutes: float, seed: int, batch: int) -> TrainingConfig:
     return TrainingConfig(
-        batch=64, learning_rate=2e-3, weight_decay=0.1, precision="bf16", held_out=0.03, minutes=minutes, seed=seed
+        batch=batch, learning_rate=2e-3, weight_decay=0.1, precision="bf16", held_out=0.03, minutes=minutes, seed=seed
     )
 
 

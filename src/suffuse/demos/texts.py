@@ -35,7 +35,7 @@ _GRAMS = (3, 5)
 
 def text(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Messages that people wrote to each other: six minutes of training on two CPU cores."""
-    train, test = _split(_messages(), _TEST)
+    train, test = _split(messages(), _TEST)
     recipe = Recipe(
         data=DataSection(tokens="words", vocabulary=2048, length=40),
         network=NetworkSection(width=128, depth=4),
@@ -89,7 +89,7 @@ def _training(minutes: float, seed: int, batch: int) -> TrainingConfig:
     )
 
 
-def _messages() -> "pd.DataFrame":
+def messages() -> "pd.DataFrame":
     """Of "ChitChat" (Will Myers, Tyler Etchart, Nancy Fulda, 2020): single messages of at most so many letters."""
     import pandas as pd
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from suffuse.posteriors import Categorical, Posterior, sample_categorical
+from suffuse.posteriors import Categorical, Posterior, Revealed, sample_categorical
 from suffuse.processes.base import Process, Time, as_time
 from suffuse.rng import RandomSource, Streams, streams
 from suffuse.tree import expand
@@ -148,13 +148,9 @@ class Discrete(Process[Tensor]):
         return torch.where(q > 0, p / q.clamp(min=torch.finfo(q.dtype).tiny), 0)
 
     def restrict(self, posterior: Posterior[Tensor], x_t: Tensor, t: Time) -> Posterior[Tensor]:
-        """A token that the prior cannot have put there is clean: all other values get the logit minus infinity."""
-        assert isinstance(posterior, Categorical)
+        """A token that the prior cannot have put there is clean, and known."""
         t = expand(as_time(t, x_t), x_t)
-        clean = (1 - (1 - t)) * self.pi.to(x_t.device)[x_t] == 0
-        values = torch.arange(self.vocabulary, device=x_t.device)
-        impossible = clean[..., None] & (values != x_t[..., None])
-        return Categorical(posterior.logits.masked_fill(impossible, -torch.inf))
+        return posterior.pinned(x_t, (1 - (1 - t)) * self.pi.to(x_t.device)[x_t] == 0)
 
     def level(self, t: Time) -> Tensor:
         r"""The share of tokens that is gone, :math:`1 - \alpha_t = t`."""
@@ -186,6 +182,8 @@ class Discrete(Process[Tensor]):
     def baseline_posterior(self, x_t: Tensor, t: Time, scale: float, source: Tensor | None = None) -> Posterior[Tensor]:
         r""":math:`\propto \alpha_t \delta_{x_t} + (1 - \alpha_t) \pi(x_t)`; tokens have no scale."""
         del scale, source
+        if self.masks:
+            return Revealed(x_t, self.vocabulary)
         t = expand(as_time(t, x_t), x_t, trailing=1)
         here = torch.nn.functional.one_hot(x_t, len(self.pi))[..., : self.vocabulary].double()
         return Categorical(((1 - t) * here + t * self.pi.to(x_t.device)[x_t][..., None]).log())
