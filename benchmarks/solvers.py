@@ -182,7 +182,14 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         ax.grid(alpha=0.3)
     axes[-1, 0].set(xlabel="evaluations", ylabel="error, in deviations of the data")
     shown = {label: line for ax in axes.flat for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown.keys(), loc="outside lower right", ncols=len(shown), fontsize=8, frameon=False)
+    figure.legend(
+        shown.values(),
+        shown.keys(),
+        loc="outside lower center",
+        ncols=min(len(shown), 2 * columns),
+        fontsize=8,
+        frameon=False,
+    )
     figure.savefig(file, dpi=110)
 
 
