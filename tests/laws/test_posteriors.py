@@ -8,6 +8,7 @@ from torch import distributions as law
 
 import suffuse as sf
 from suffuse.exact import GaussianMixture
+from suffuse.posteriors import Categorical, Revealed
 from suffuse.rng import Streams
 from tests.laws.cases import F64, PLANE, close, numbers
 from tests.laws.statistics import N, accepts, assert_law
@@ -131,3 +132,28 @@ def test_items_of_a_batch(kind):
     main, _ = pairs()[kind]
     assert torch.equal(flat(main[:1].mean), flat(main.mean))
     assert flat(main[:0].mean).numel() == 0
+
+
+def test_what_is_revealed_is_known_and_what_is_hidden_may_be_anything():
+    """The same as by a table of all values, of which none is made."""
+    x_t = torch.tensor([[0, 3, 2, 3], [3, 3, 1, 0]])
+    revealed = Revealed(x_t, 3)
+    table = revealed.table
+    for x0 in (torch.tensor([[0, 1, 2, 2], [0, 1, 1, 0]]), torch.tensor([[1, 1, 2, 0], [2, 2, 2, 2]])):
+        assert torch.allclose(revealed.log_prob(x0), table.log_prob(x0))
+    assert torch.equal(revealed.mean, table.mean)
+    assert revealed.mean[0].tolist() == [[1, 0, 0], pytest.approx([1 / 3] * 3), [0, 0, 1], pytest.approx([1 / 3] * 3)]
+    assert torch.equal(revealed[1:].mean, table.mean[1:])
+
+
+def test_log_probabilities_of_known_values_are_those_of_the_pinned_table():
+    torch.manual_seed(0)
+    logits, x0 = torch.randn(2, 5, 4, requires_grad=True), torch.randint(0, 4, (2, 5))
+    given = torch.rand(2, 5) < 0.5
+    pinned = Categorical(logits).pinned(x0, given)
+    for value in (x0, (x0 + 1) % 4):
+        by_table = Categorical(pinned.logits).log_prob(value)
+        assert torch.allclose(pinned.log_prob(value), by_table)
+    (gradient,) = torch.autograd.grad(pinned.log_prob(x0).sum(), logits)
+    assert not gradient[given].any()
+    assert gradient[~given].any(-1).all()
