@@ -127,7 +127,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path):
 
 def test_what_is_held_out_shares_no_step_with_what_is_trained_on():
     windows = SeriesSource("a", "t", ["x"], opened_series()).cut(16)
-    train, held = (part.tolist() for part in split(len(windows), 0, 0.1, windows.overlap))
+    train, held = map(list, split(len(windows), 0, 0.1, windows.overlap))
     assert held
     assert windows.windows[train[-1], 1] + 16 == windows.windows[held[0], 1]
 
@@ -202,7 +202,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     count = np.arange(600)
     frame = hourly(600, a=np.sin(count / 4) + 0.1 * rng.normal(size=600), b=50 + 10 * np.cos(count / 4))
     put(folder / "wave.csv", frame.round({"a": 3, "b": 3}))
-    done = suffuse("train", folder / "wave.csv", "--out", folder / "run", "--steps", 150, "--length", 24, *SMALL)
+    done = suffuse("train", folder / "wave.csv", "--out", folder / "run", "--steps", 400, "--length", 24, *SMALL)
     assert done.returncode == 0, done.stderr
     return folder
 
