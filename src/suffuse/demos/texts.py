@@ -67,7 +67,7 @@ def translate(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     recipe = Recipe(
         data=DataSection(target="target", tokens="characters", length=_LONGEST + 8),
         network=NetworkSection(width=128, depth=4, network_dropout=0.1),
-        sampling=SamplingSection(sampling_steps=32),
+        sampling=SamplingSection(sampler="confidence", sampling_steps=48, guidance=2.5),
         training=_training(minutes or 6.0, seed, batch=32),
     )
     model = learn.train(ColumnSource(of_frame(train, "names"), "target", "text"), recipe, out)
