@@ -12,6 +12,7 @@ from suffuse.networks.base import Network
 from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
+    Convolution3d,
     LevelEmbedding,
     assemble,
     check_input,
@@ -24,7 +25,7 @@ from suffuse.networks.layers import (
     zero,
 )
 
-CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: Convolution3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
