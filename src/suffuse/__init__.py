@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from suffuse import likelihood as likelihood
     from suffuse import networks as networks
     from suffuse import objectives as objectives
+    from suffuse import operators as operators
     from suffuse import parameterizations as parameterizations
     from suffuse import posteriors as posteriors
     from suffuse import processes as processes
@@ -72,6 +73,7 @@ _MODULES = (
     "likelihood",
     "networks",
     "objectives",
+    "operators",
     "parameterizations",
     "posteriors",
     "processes",
@@ -106,6 +108,7 @@ __all__ = [
     "log_likelihood",
     "networks",
     "objectives",
+    "operators",
     "parameterizations",
     "posteriors",
     "processes",

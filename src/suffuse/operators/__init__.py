@@ -1,0 +1,40 @@
+"""What was measured of a state: restoration is an operator and a number."""
+
+from suffuse.operators.base import Composed, Decomposed, Linear, Operator
+from suffuse.operators.dense import Downsample, Grey, Matrix
+from suffuse.operators.frequencies import BandLimit, Blur, Fourier, RandomProjection
+from suffuse.operators.gradients import conjugate_gradients
+from suffuse.operators.jpeg import JPEG
+from suffuse.operators.masks import Identity, Mask
+from suffuse.operators.naming import OPERATORS, parse
+from suffuse.operators.nonlinear import Clip, Function, Quantise
+from suffuse.operators.sparse import Radon, Sensors
+from suffuse.operators.spectrum import Spectrum
+from suffuse.operators.stacked import Stacked
+
+__all__ = [
+    "JPEG",
+    "OPERATORS",
+    "BandLimit",
+    "Blur",
+    "Clip",
+    "Composed",
+    "Decomposed",
+    "Downsample",
+    "Fourier",
+    "Function",
+    "Grey",
+    "Identity",
+    "Linear",
+    "Mask",
+    "Matrix",
+    "Operator",
+    "Quantise",
+    "Radon",
+    "RandomProjection",
+    "Sensors",
+    "Spectrum",
+    "Stacked",
+    "conjugate_gradients",
+    "parse",
+]

@@ -1,0 +1,54 @@
+"""Symmetric linear equations that are known by what they do to a vector."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from suffuse.tree import expand, sum_per_item
+
+ITERATIONS = 500
+
+
+def conjugate_gradients(
+    apply: Callable[[Tensor], Tensor], y: Tensor, iterations: int = ITERATIONS, tolerance: float | None = None
+) -> Tensor:
+    r"""Solve :math:`M x = y` for every item, where M is symmetric and positive (semi-)definite.
+
+    Every item stops for itself, when :math:`|y - M x| \le \text{tolerance} \cdot |y|`, or when its rounding leaves
+    nothing to gain. Where M is singular and y is in its range, x is the solution of least norm.
+
+    Source: "Methods of Conjugate Gradients for Solving Linear Systems" (Hestenes, Stiefel, 1952).
+
+    Args:
+        apply: M of a batch (B, ...), for each item by itself.
+        y: (B, ...) right-hand sides.
+        iterations: at most so many calls of ``apply``.
+        tolerance: relative, in (0, 1); None means what the type of y can hold, 2e-12 in float64 and 6e-6 in float32.
+
+    Returns:
+        (B, ...) solutions.
+
+    Example:
+        >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+        >>> x = conjugate_gradients(lambda x: x @ matrix, torch.tensor([[3.0, 4.0]]))
+        >>> torch.allclose(x, torch.ones(1, 2))
+        True
+    """
+    relative: float = torch.finfo(y.dtype).eps ** 0.75 if tolerance is None else tolerance
+    x, residual, direction = torch.zeros_like(y), y, y
+    size = sum_per_item(y**2)
+    enough = relative**2 * size
+    for _ in range(iterations):
+        if not bool((size > enough).any()):
+            break
+        image = apply(direction)
+        curvature = sum_per_item(direction * image)
+        going = (size > enough) & (curvature > 0)
+        step = expand(torch.where(going, size / torch.where(going, curvature, 1), 0), y)
+        x, residual = x + step * direction, residual - step * image
+        # An item that has no curvature left is done, whatever its residual.
+        reached = torch.where(going, sum_per_item(residual**2), 0)
+        ratio = torch.where(going, reached / torch.where(going, size, 1), 0)
+        direction, size = residual + expand(ratio, y) * direction, reached
+    return x

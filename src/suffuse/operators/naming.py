@@ -1,0 +1,163 @@
+"""Operators by the names that they have on the command line."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from suffuse.errors import UserError
+from suffuse.operators.base import Operator
+from suffuse.operators.dense import Downsample, Grey
+from suffuse.operators.frequencies import BandLimit, Blur
+from suffuse.operators.jpeg import JPEG
+from suffuse.operators.masks import Identity, Mask
+from suffuse.operators.nonlinear import Clip, Quantise
+from suffuse.operators.sparse import Radon
+
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Named:
+    """An operator that has a name.
+
+    Attributes:
+        example: how it is written.
+        make: it, from what stands after the colon and from the shape of an item; a ``ValueError`` where that is wrong.
+        noise: the deviation of the noise that is said there, if any.
+    """
+
+    example: str
+    make: Callable[[str, Shape], Operator]
+    noise: Callable[[str], float | None] = lambda value: None
+
+
+def parse(text: str, shape: Shape) -> tuple[Operator, float | None]:
+    """An operator from its name, such as ``super-resolve:4``, and the noise, where the name says one.
+
+    Args:
+        text: a name of :data:`OPERATORS`, with its value after a colon.
+        shape: of an item of the states, (C, *space).
+
+    Raises:
+        UserError: there is no such name, its value is wrong, or the operator does not fit the shape.
+
+    Example:
+        >>> operator, noise = parse("denoise:0.2", (3, 8, 8))
+        >>> type(operator).__name__, noise
+        ('Identity', 0.2)
+    """
+    name, _, value = text.partition(":")
+    if name not in OPERATORS:
+        raise UserError(f"there is no operator {name!r}; there are {', '.join(n.example for n in OPERATORS.values())}")
+    named = OPERATORS[name]
+    try:
+        operator, noise = named.make(value, shape), named.noise(value)
+    except ValueError as error:
+        raise UserError(f"the operator {text!r} is not understood; write it like {named.example}") from error
+    operator(torch.zeros(1, *shape))  # refuses what does not fit
+    return operator, noise
+
+
+def _nothing(value: str) -> None:
+    if value:
+        raise ValueError(value)
+
+
+def _share(value: str) -> float:
+    share = float(value)
+    if not 0 <= share <= 1:
+        raise UserError(f"a share lies in [0, 1], and is not {value}")
+    return share
+
+
+def _noise(value: str) -> float | None:
+    noise = float(value) if value else None
+    if noise is not None and not 0 <= noise < math.inf:
+        raise UserError(f"the deviation of noise is a number that is not negative, and not {value}")
+    return noise
+
+
+def _inpaint(value: str, shape: Shape) -> Operator:
+    """White is kept, black is not."""
+    from PIL import Image
+
+    if len(shape) != 3:
+        raise UserError(f"a picture as a mask is for pictures, (C, H, W), and these items are {tuple(shape)}")
+    try:
+        with Image.open(Path(value)) as image:
+            mask = image.convert("L")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"the mask {value!r} cannot be read as a picture; give one in which white is kept") from error
+    if (mask.height, mask.width) != tuple(shape[1:]):
+        raise UserError(
+            f"the mask {value} is {mask.width} x {mask.height}, and the pictures are {shape[2]} x {shape[1]}; resize it"
+        )
+    levels = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8)
+    return Mask(levels.reshape(1, mask.height, mask.width) >= 128)
+
+
+def _outpaint(value: str, shape: Shape) -> Operator:
+    border = int(value)
+    if not 0 <= 2 * border < min(shape[1:]):
+        raise UserError(
+            f"a border of {border} leaves nothing of an item with axes of {tuple(shape[1:])}, or is negative"
+        )
+    return Mask(_middle(shape, [n - 2 * border for n in shape[1:]]))
+
+
+def _box(value: str, shape: Shape) -> Operator:
+    share = _share(value)
+    return Mask(~_middle(shape, [round(n * share) for n in shape[1:]]))
+
+
+def _middle(shape: Shape, lengths: Sequence[int]) -> Tensor:
+    """True in a box of these lengths, in the middle of the space axes."""
+    inside = torch.zeros(1, *shape[1:], dtype=torch.bool)
+    inside[(slice(None), *(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape[1:], lengths, strict=True)))] = (
+        True
+    )
+    return inside
+
+
+def _random(value: str, shape: Shape) -> Operator:
+    """All channels of an element are kept, or none."""
+    drawn = torch.rand(1, *shape[1:], generator=torch.Generator().manual_seed(0))
+    return Mask(drawn < _share(value))
+
+
+def _motion(value: str, shape: Shape) -> Operator:
+    length, angle = map(float, value.split(","))
+    return Blur.motion(length, angle)
+
+
+def _colourise(value: str, shape: Shape) -> Operator:
+    _nothing(value)
+    return Grey()
+
+
+def _rays(value: str, shape: Shape) -> Operator:
+    n = int(value)
+    return Radon(shape[-1], [180 * i / n for i in range(n)])
+
+
+OPERATORS: dict[str, Named] = {
+    "inpaint": Named("inpaint:MASK.png", _inpaint),
+    "outpaint": Named("outpaint:8", _outpaint),
+    "random": Named("random:0.5", _random),
+    "box": Named("box:0.5", _box),
+    "super-resolve": Named("super-resolve:4", lambda value, shape: Downsample(int(value))),
+    "denoise": Named("denoise:0.2", lambda value, shape: Identity(), _noise),
+    "deblur": Named("deblur:2", lambda value, shape: Blur.gaussian(float(value), len(shape) - 1)),
+    "motion": Named("motion:9,45", _motion),
+    "colourise": Named("colourise", _colourise),
+    "sparse-angle": Named("sparse-angle:30", _rays),
+    "band-limit": Named("band-limit:0.5", lambda value, shape: BandLimit(float(value))),
+    "clip": Named("clip:0.5", lambda value, shape: Clip(float(value))),
+    "quantise": Named("quantise:8", lambda value, shape: Quantise(int(value))),
+    "jpeg": Named("jpeg:20", lambda value, shape: JPEG(int(value))),
+}
+"""What has a name on the command line."""
