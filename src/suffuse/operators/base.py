@@ -4,6 +4,7 @@ An operator knows nothing of diffusion. Restoration is an operator and a measure
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -186,17 +187,16 @@ class _LinearComposed(Composed, Linear):
     """Of two linear operators."""
 
 
-def space(x: Tensor, axes: int | None = None, who: str = "this operator") -> tuple[int, ...]:
-    """Lengths of the space axes of (B, C, *space), all of them or the last so many.
+def space(item: Sequence[int], axes: int, who: str) -> tuple[int, ...]:
+    """Lengths of the last so many space axes of an item (C, *space).
 
     Raises:
         UserError: there are not so many.
     """
-    found = tuple(x.shape[2:])
-    if len(found) < (axes or 1):
-        wanted = f"at least {axes or 1} space {'axis' if (axes or 1) == 1 else 'axes'}"
-        raise UserError(f"{who} needs states of {wanted}, (channels, ...), and these are {tuple(x.shape[1:])}")
-    return found[len(found) - axes :] if axes else found
+    if len(item) <= axes:
+        wanted = f"{axes} space {'axis' if axes == 1 else 'axes'}"
+        raise UserError(f"{who} needs items of at least {wanted} after the channels, and these are {tuple(item)}")
+    return tuple(item[len(item) - axes :])
 
 
 def placed(y: Tensor, *shape: int) -> Tensor:

@@ -186,8 +186,8 @@ class Downsample(Decomposed):
         return _spectrum(self._axes(like), like)
 
     def _axes(self, x: Tensor) -> dict[int, _Along]:
-        factors = self._factors(x.ndim - 2)
-        lengths = space(x, len(factors), "Downsample")
+        factors = self._factors(max(x.ndim - 2, 1))
+        lengths = space(x.shape[1:], len(factors), "Downsample")
         for length, factor in zip(lengths, factors, strict=True):
             if length % factor:
                 raise UserError(f"a factor of {factor} does not divide the states' axes of {lengths}; crop or pad them")

@@ -106,7 +106,7 @@ class Blur(Decomposed):
 
     def _transfer(self, x: Tensor) -> Tensor:
         """The Fourier transform of the kernel on the circle, where a kernel that is longer lies over itself."""
-        lengths = space(x, self.kernel.ndim, "Blur")
+        lengths = space(x.shape[1:], self.kernel.ndim, "Blur")
         places = [(torch.arange(k) - k // 2) % n for k, n in zip(self.kernel.shape, lengths, strict=True)]
         kernel = self.kernel.to(x.device, torch.float64)
         where = torch.meshgrid(*(place.to(x.device) for place in places), indexing="ij")
@@ -177,7 +177,7 @@ class Fourier(Decomposed):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        lengths = space(x, self.mask.ndim, "Fourier")
+        lengths = space(x.shape[1:], self.mask.ndim, "Fourier")
         if lengths != tuple(self.mask.shape):
             raise UserError(
                 f"the mask is of {tuple(self.mask.shape)} frequencies, and the space axes of the states are {lengths}"

@@ -38,8 +38,8 @@ _FROM_COLOURS = (
 class JPEG(Operator):
     """A picture after it was kept as JPEG: the loss of the quantised cosines of its blocks.
 
-    Colours are kept at full resolution (4:4:4), and the result is not rounded to 256 levels. Its gradient is that of
-    the clipping to [-1, 1] alone, as if nothing were rounded.
+    What comes out is what a decoder gives, in whole levels of 256, with colours at full resolution (4:4:4). The
+    gradient is that of the clipping to [-1, 1] alone, as if nothing were rounded.
 
     Source: Recommendation ITU-T T.81 (1992), with the example tables of its annex K, scaled by the quality as by the
     library of the Independent JPEG Group.
@@ -51,8 +51,8 @@ class JPEG(Operator):
         UserError: the quality is outside, or the states are no pictures of 1 or 3 channels, (B, C, H, W).
 
     Example:
-        >>> JPEG(50)(torch.zeros(1, 1, 8, 8))[0, 0, 0, 0] * 127.5 + 127.5  # of 127.5, which no level of the mean is
-        tensor(128.)
+        >>> JPEG(50)(torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8))[0, 0, 0, :2] * 127.5 + 127.5  # of 0 and 4
+        tensor([2., 4.])
     """
 
     def __init__(self, quality: int) -> None:
@@ -72,21 +72,23 @@ class JPEG(Operator):
         return straight_through(inside, self._kept(inside.detach()))
 
     def _kept(self, x: Tensor) -> Tensor:
+        """Whole levels of 0 to 255 go in and come out, and whole levels are between."""
         channels, height, width = x.shape[1:]
-        # From the middle of bytes: brightness less 128, and colours about 0.
-        offset = x.new_tensor([0.5, 0.0, 0.0])[:channels, None, None]
-        levels = (self._mixed(x * 127.5, self._colours) if channels == 3 else x * 127.5) - offset
+        middle = x.new_tensor([128.0, 0.0, 0.0])[:channels, None, None]
+        colours = self._colours.to(x) if channels == 3 else x.new_ones(1, 1)
+        levels = (_mixed(((x + 1) * 127.5).round(), colours) - middle).round()
         padded = torch.nn.functional.pad(levels, (0, -width % _SIDE, 0, -height % _SIDE), mode="replicate")
         blocks = padded.unflatten(3, (-1, _SIDE)).unflatten(2, (-1, _SIDE)).transpose(3, 4)
         cosines, tables = self._cosines.to(x), self._tables[:channels, None, None].to(x)
-        c = (cosines @ blocks @ cosines.T / tables).round() * tables
-        levels = (cosines.T @ c @ cosines).transpose(3, 4).flatten(4, 5).flatten(2, 3)[..., :height, :width] + offset
-        x = self._mixed(levels, self._colours.inverse()) if channels == 3 else levels
-        return (x / 127.5).clamp(-1, 1)
+        kept = cosines.T @ ((cosines @ blocks @ cosines.T / tables).round() * tables) @ cosines
+        levels = kept.transpose(3, 4).flatten(4, 5).flatten(2, 3)[..., :height, :width]
+        levels = _mixed(levels.round().clamp(-128, 127) + middle, colours.inverse())
+        return levels.round().clamp(0, 255) / 127.5 - 1
 
-    @staticmethod
-    def _mixed(x: Tensor, matrix: Tensor) -> Tensor:
-        return torch.einsum("ij,bjhw->bihw", matrix.to(x), x)
+
+def _mixed(x: Tensor, matrix: Tensor) -> Tensor:
+    """Other colours of the same pictures."""
+    return torch.einsum("ij,bjhw->bihw", matrix, x)
 
 
 def _cosines() -> Tensor:

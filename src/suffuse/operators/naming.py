@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
-from suffuse.operators.base import Operator
+from suffuse.operators.base import Operator, space
 from suffuse.operators.dense import Downsample, Grey
 from suffuse.operators.frequencies import BandLimit, Blur
 from suffuse.operators.jpeg import JPEG
@@ -101,32 +101,33 @@ def _inpaint(value: str, shape: Shape) -> Operator:
 
 
 def _outpaint(value: str, shape: Shape) -> Operator:
-    border = int(value)
-    if not 0 <= 2 * border < min(shape[1:]):
-        raise UserError(
-            f"a border of {border} leaves nothing of an item with axes of {tuple(shape[1:])}, or is negative"
-        )
-    return Mask(_middle(shape, [n - 2 * border for n in shape[1:]]))
+    border, lengths = int(value), _space(shape)
+    if not 0 <= 2 * border < min(lengths):
+        raise UserError(f"a border is at least 0 and leaves some of the axes {lengths}, and {border} does not")
+    return Mask(_middle(lengths, [n - 2 * border for n in lengths]))
 
 
 def _box(value: str, shape: Shape) -> Operator:
-    share = _share(value)
-    return Mask(~_middle(shape, [round(n * share) for n in shape[1:]]))
+    share, lengths = _share(value), _space(shape)
+    return Mask(~_middle(lengths, [round(n * share) for n in lengths]))
 
 
-def _middle(shape: Shape, lengths: Sequence[int]) -> Tensor:
+def _middle(lengths: Sequence[int], box: Sequence[int]) -> Tensor:
     """True in a box of these lengths, in the middle of the space axes."""
-    inside = torch.zeros(1, *shape[1:], dtype=torch.bool)
-    inside[(slice(None), *(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape[1:], lengths, strict=True)))] = (
-        True
-    )
+    inside = torch.zeros(1, *lengths, dtype=torch.bool)
+    starts = [(n - k) // 2 for n, k in zip(lengths, box, strict=True)]
+    inside[(slice(None), *(slice(start, start + k) for start, k in zip(starts, box, strict=True)))] = True
     return inside
 
 
 def _random(value: str, shape: Shape) -> Operator:
     """All channels of an element are kept, or none."""
-    drawn = torch.rand(1, *shape[1:], generator=torch.Generator().manual_seed(0))
+    drawn = torch.rand(1, *_space(shape), generator=torch.Generator().manual_seed(0))
     return Mask(drawn < _share(value))
+
+
+def _space(shape: Shape) -> tuple[int, ...]:
+    return space(shape, max(len(shape) - 1, 1), "the operator")
 
 
 def _motion(value: str, shape: Shape) -> Operator:

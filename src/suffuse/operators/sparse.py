@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
-from suffuse.operators.base import Linear, space
+from suffuse.operators.base import Linear
 from suffuse.operators.constants import Constant
 
 
@@ -146,9 +146,9 @@ class Sensors(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        if space(x, len(self.size), "Sensors") != self.size or x.ndim != 2 + len(self.size):
+        if tuple(x.shape[2:]) != self.size:
             raise UserError(
-                f"the sensors are among axes of {self.size}, and those of the states are {tuple(x.shape[2:])}"
+                f"the sensors lie in a space of {self.size}, and that of the states is {tuple(x.shape[2:])}"
             )
         return self._sparse.forward(x, (self._m,))
 
