@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from suffuse import posteriors as posteriors
     from suffuse import processes as processes
     from suffuse import recipes as recipes
+    from suffuse import restoration as restoration
     from suffuse import samplers as samplers
     from suffuse import schedules as schedules
     from suffuse import tree as tree
@@ -78,6 +79,7 @@ _MODULES = (
     "posteriors",
     "processes",
     "recipes",
+    "restoration",
     "samplers",
     "schedules",
     "tree",
@@ -113,6 +115,7 @@ __all__ = [
     "posteriors",
     "processes",
     "recipes",
+    "restoration",
     "sample",
     "samplers",
     "schedules",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
+from suffuse.exact_correlated import Correlated as Correlated
 from suffuse.posteriors import Categorical, Joint, Mixture, Posterior, sample_categorical
 from suffuse.processes import Bridge, Discrete, Gaussian, Process, Product, Time
 from suffuse.processes.base import as_time

@@ -4,17 +4,27 @@ from suffuse.guidance.classifier import Classifier, Rewarded
 from suffuse.guidance.composed import AllOf, AnyOf
 from suffuse.guidance.given import Given
 from suffuse.guidance.guided import ClassifierFree, Guided, Negative
+from suffuse.guidance.measured import DDNM, DPS, METHODS, DiagonalMoments, Method, Moments, PiGDM
+from suffuse.guidance.observed import Observed
 from suffuse.guidance.rules import RULES, Projected, Rescaled, Rule, Tilted
 
 __all__ = [
+    "DDNM",
+    "DPS",
+    "METHODS",
     "RULES",
     "AllOf",
     "AnyOf",
     "Classifier",
     "ClassifierFree",
+    "DiagonalMoments",
     "Given",
     "Guided",
+    "Method",
+    "Moments",
     "Negative",
+    "Observed",
+    "PiGDM",
     "Projected",
     "Rescaled",
     "Rewarded",

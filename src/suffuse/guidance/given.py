@@ -26,7 +26,7 @@ class Given(Denoiser):
     Args:
         denoiser: to tell.
         x0: state whose given elements are right; the others do not matter.
-        given: a bool for every element, of the shape of x0.
+        given: a bool for every element, of the shape of x0; both may hold one item for all.
 
     Example:
         >>> import suffuse as sf
@@ -46,6 +46,6 @@ class _Told(nn.Module):
         self.denoiser, self.x0, self.given = denoiser, x0, given
 
     def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior[Any]:
-        x = map_leaves(lambda clean, x0, x: torch.where(clean, x0.to(x.dtype), x), self.given, self.x0, x_t)
-        posterior = self.denoiser(x, clean_where(self.given, t), condition)
-        return posterior.pinned(self.x0, self.given)
+        given, x0 = (map_leaves(lambda part, x: part.expand_as(x), each, x_t) for each in (self.given, self.x0))
+        x = map_leaves(lambda clean, x0, x: torch.where(clean, x0.to(x.dtype), x), given, x0, x_t)
+        return self.denoiser(x, clean_where(given, t), condition).pinned(x0, given)

@@ -1,0 +1,301 @@
+r"""What a measurement :math:`y = A(x_0) + N(0, \text{noise}^2)` changes about the clean data, by several methods.
+
+All are one formula around the posterior mean :math:`m = E[x_0 | x_t]`,
+
+.. math:: E[x_0 | x_t, y] \approx m + K A^\top S^{-1} (y - A m),
+
+which with the covariance :math:`K = \mathrm{Cov}[x_0 | x_t]` and :math:`S = A K A^\top + \text{noise}^2` is the
+conditional mean of a Gaussian. The methods differ in what they take for K and S. That covariance is known without
+training: :math:`\mathrm{Cov}[x_0 | x_t] = \tfrac{\sigma_t^2}{\alpha_t} \, \partial m / \partial x_t`. For operators
+that are not linear A is the Jacobian at m, and A m the measurement of m.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.operators import Linear, Operator, conjugate_gradients
+from suffuse.operators.spectrum import per_item
+from suffuse.posteriors import Normal
+from suffuse.processes import Gaussian, Time
+from suffuse.processes.base import as_time
+from suffuse.rng import Streams
+from suffuse.tree import Condition, expand, latest
+
+_LEAST_RATIO = 0.05
+r"""Below this :math:`\alpha_t s_{\text{data}} / \sigma_t` the Jacobian holds more error of a network than covariance,
+and at :math:`\alpha_t = 0` nothing else; the covariance is then that of the time where it is reached."""
+
+
+class Measured:
+    """A measurement, linear around a clean state.
+
+    Args:
+        operator: A; where it is not linear, its Jacobian at the state is meant.
+        y: (B, ...) or (1, ...) measurement.
+        noise: deviation of the measurement's noise.
+        x: (B, ...) clean state.
+
+    Attributes:
+        y: (B, ...) one measurement for each state.
+        residual: y - A(x).
+
+    Raises:
+        UserError: y does not have the shape of a measurement of such a state.
+    """
+
+    def __init__(self, operator: Operator, y: Tensor, noise: float, x: Tensor) -> None:
+        self.operator, self.noise, self.x = operator, noise, x
+        measured = operator(x)
+        if y.shape[1:] != measured.shape[1:] or len(y) not in (1, len(measured)):
+            raise UserError(f"the measurement has shape {tuple(y.shape)}, and that of these states has shape "
+                            f"{tuple(measured.shape)}; give as many, or one for all")  # fmt: skip
+        self.y = y.to(measured).expand_as(measured)
+        self.residual = self.y - measured
+
+    def push(self, v: Tensor) -> Tensor:
+        """A v."""
+        if isinstance(self.operator, Linear):
+            return self.operator(v)
+        image = torch.autograd.functional.jvp(self.operator.forward, self.x, v)[1]
+        assert isinstance(image, Tensor)
+        return image
+
+    def pull(self, u: Tensor) -> Tensor:
+        """A' u."""
+        return self.operator.adjoint(u, at=self.x)
+
+    def solve(self, u: Tensor, width: Tensor) -> Tensor:
+        r""":math:`(w A A^\top + \text{noise}^2)^{-1} u`, for a width w of ``()`` or (B, 1, ...)."""
+        if isinstance(self.operator, Linear):
+            return self.operator.solve(u, width, self.noise**2)
+        width = per_item(width, u)
+        return conjugate_gradients(lambda v: width * self.push(self.pull(v)) + self.noise**2 * v, u)
+
+    def nearest(self, width: Tensor) -> Tensor:
+        r"""The mean given y of a clean state around x of variance w in every element,
+        :math:`x + w A^\top (w A A^\top + \text{noise}^2)^{-1} (y - A x)`.
+        """
+        return self.x + width * self.pull(self.solve(self.residual, width))
+
+    def draw(self, width: Tensor, rng: Streams) -> Tensor:
+        """A draw from the law that :meth:`nearest` is the mean of: both sides are moved by their noise, and solved."""
+        moved = width.sqrt() * rng.fold("state").normal(self.x)
+        residual = self.residual - self.push(moved) + self.noise * rng.fold("measurement").normal(self.y)
+        return self.x + moved + width * self.pull(self.solve(residual, width))
+
+
+class Local:
+    """A denoiser around the state of a walk, and what was measured around what it says there.
+
+    Args:
+        denoiser: of a Gaussian process.
+        operator: A.
+        y: (B, ...) or (1, ...) measurement.
+        noise: deviation of the measurement's noise.
+        x_t: (B, ...) state.
+        t: its time.
+        condition: of the denoiser.
+        through: whether gradients are taken through the denoiser, so that :meth:`covariance` is known.
+
+    Attributes:
+        mean: (B, ...) E[x_0 | x_t].
+        measured: the measurement around the mean.
+        width: see :func:`width_at`.
+        scale: s_data.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        operator: Operator,
+        y: Tensor,
+        noise: float,
+        x_t: Tensor,
+        t: Time,
+        condition: Condition,
+        through: bool,
+    ) -> None:
+        process = denoiser.process
+        assert isinstance(process, Gaussian)
+        self.scale = denoiser.sigma_data
+        self.width = width_at(denoiser, x_t, t)
+        if through:
+            self._differentiate(denoiser, process, x_t, as_time(t, x_t), condition)
+        else:
+            self.mean = denoiser(x_t, t, condition).mean
+        self.measured = Measured(operator, y, noise, self.mean)
+
+    def _differentiate(
+        self, denoiser: Denoiser, process: Gaussian, x_t: Tensor, t: Tensor, condition: Condition
+    ) -> None:
+        """One evaluation, or two where the covariance is that of another time: the walk is taken there."""
+        least = 2 * torch.tensor(_LEAST_RATIO / self.scale, dtype=torch.float64, device=t.device).log()
+        s = torch.minimum(t, process.schedule.inverse(least))
+        earlier = bool((s < t).any())
+        if earlier:
+            self.mean = denoiser(x_t, t, condition).mean
+            x_t = process.reverse(x_t, Normal(self.mean), t, s, eta=0.0)
+        alpha_s, sigma_s = process.coordinates(s, x_t)
+        self._tweedie = sigma_s**2 / alpha_s
+        with torch.enable_grad():
+            self._x = x_t.detach().requires_grad_()
+            self._answer = denoiser(self._x, s, condition).mean
+        if not earlier:
+            self.mean = self._answer.detach()
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """Cov[x_0 | x_t] times v, by one pass back through the denoiser."""
+        (pulled,) = torch.autograd.grad(self._answer, self._x, v, retain_graph=True)
+        return self._tweedie * pulled
+
+
+def width_at(denoiser: Denoiser, x_t: Tensor, t: Time) -> Tensor:
+    r"""Variance given x_t of the elements of data that are independent and of deviation c, ``()`` or (B, 1, ...),
+    :math:`r_t^2 = \sigma_t^2 c^2 / (\alpha_t^2 c^2 + \sigma_t^2)`.
+    """
+    assert isinstance(denoiser.process, Gaussian)
+    alpha_t, sigma_t = denoiser.process.coordinates(latest(t), x_t)
+    return sigma_t**2 * denoiser.sigma_data**2 / (alpha_t**2 * denoiser.sigma_data**2 + sigma_t**2)
+
+
+class Method(ABC):
+    """How the mean changes. It costs :attr:`passes` through the denoiser, forth or back."""
+
+    exact: ClassVar[bool] = False
+    """Whether it is the posterior mean for Gaussian data and a linear operator."""
+    through: ClassVar[bool] = True
+    """Whether it takes gradients through the denoiser."""
+    passes: int = 2
+    """Passes through the denoiser for an answer, forth and back, at most."""
+
+    @abstractmethod
+    def __call__(self, at: Local) -> Tensor:
+        """The mean of x_0 given x_t and y, (B, ...)."""
+
+
+class Moments(Method):
+    r"""Moment matching: K is the covariance that the denoiser implies, and S its own, by conjugate gradients.
+
+    It is exact for Gaussian data and a linear operator if the iterations suffice, for which m of them do with m
+    numbers measured.
+
+    Source: "Learning Diffusion Priors from Observations by Expectation Maximization" (Rozet, Andry, Lanusse, Louppe,
+    2024), there named MMPS.
+
+    Args:
+        iterations: of conjugate gradients, each a pass back through the denoiser; an item stops where it is done.
+    """
+
+    exact = True
+
+    def __init__(self, iterations: int = 5) -> None:
+        self.iterations, self.passes = iterations, iterations + 2
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        y = at.measured
+
+        def spread(u: Tensor) -> Tensor:
+            return y.push(at.covariance(y.pull(u))) + y.noise**2 * u
+
+        solved = conjugate_gradients(spread, y.residual, self.iterations)
+        return at.mean + at.covariance(y.pull(solved))
+
+
+class DiagonalMoments(Method):
+    r"""Moment matching in which S is diagonal: its rows' sums, :math:`A K A^\top 1 + \text{noise}^2`.
+
+    Exact where no two numbers measured depend on each other given x_t.
+
+    Source: "Tweedie Moment Projected Diffusions for Inverse Problems" (Boys, Girolami, Pidstrigach, Reich, Mosca,
+    Akyildiz, 2023).
+    """
+
+    passes = 3
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        y = at.measured
+        rows = y.push(at.covariance(y.pull(torch.ones_like(y.residual))))
+        spread = rows.clamp(min=0.0) + y.noise**2
+        solved = torch.where(spread > 0, y.residual / spread, 0.0)
+        return at.mean + at.covariance(y.pull(solved))
+
+
+class PiGDM(Method):
+    r"""Pseudo-inverse guidance: K is the covariance, but S has that of isotropic data of the same deviation.
+
+    .. math:: S = r_t^2 A A^\top + \text{noise}^2, \qquad
+        r_t^2 = \frac{\sigma_t^2 s_{\text{data}}^2}{\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2}.
+
+    Source: "Pseudoinverse-Guided Diffusion Models for Inverse Problems" (Song, Vahdat, Mardani, Kautz, 2023).
+    """
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        y = at.measured
+        return at.mean + at.covariance(y.pull(y.solve(y.residual, at.width)))
+
+
+class DPS(Method):
+    r"""Diffusion posterior sampling: K is the covariance, and S a number, the residual's own size.
+
+    .. math:: S = \tfrac{s_{\text{data}}}{w} \| y - A m \|.
+
+    It is the gradient of the norm of the residual, as in the source, in units of the data.
+
+    Source: "Diffusion Posterior Sampling for General Noisy Inverse Problems" (Chung, Kim, Mccann, Klasky, Ye, 2023).
+
+    Args:
+        weight: w, positive.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        self.weight = weight
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        y = at.measured
+        size = y.residual.flatten(1).norm(dim=1).clamp(min=torch.finfo(y.residual.dtype).tiny)
+        return at.mean + at.covariance(y.pull(y.residual * expand(self.weight / (at.scale * size), y.residual)))
+
+
+class DDNM(Method):
+    r"""The null space of the mean with the range of the measurement: K is isotropic, so that no gradient is taken.
+
+    .. math:: m + r_t^2 A^\top (r_t^2 A A^\top + \text{noise}^2)^{+} (y - A m),
+
+    with the width :math:`r_t^2` of :class:`PiGDM`. Without noise this is :math:`A^{+} y + (I - A^{+} A) m`, which
+    measures as y exactly. In the source the noise lessens the correction by what a step adds (DDNM+); a denoiser knows
+    no steps, and here it is lessened by the width.
+
+    Source: "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model" (Wang, Yu, Zhang, 2022).
+    """
+
+    through = False
+    passes = 1
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        return at.measured.nearest(at.width)
+
+
+METHODS: dict[str, Method] = {
+    "moments": Moments(),
+    "moments-diagonal": DiagonalMoments(),
+    "pigdm": PiGDM(),
+    "dps": DPS(),
+    "ddnm": DDNM(),
+}
+"""Every method by its name; the law tests and benchmarks/posteriors.py run over it."""
+
+
+def default_method(operator: Any) -> Method:
+    """What ``default`` stands for."""
+    del operator
+    return METHODS["moments"]
