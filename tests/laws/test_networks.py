@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suffuse.errors import UserError
-from suffuse.networks import Classes, Tokens, Transformer, UNet, Vector
+from suffuse.networks import Classes, Picture, Tokens, Transformer, UNet, Vector
 from suffuse.tree import PRESENT
 
 CONDITIONS = {"class": Classes(3), "pose": Vector(2), "caption": Tokens(11, 6)}
@@ -248,3 +248,109 @@ def test_the_whole_is_one_graph(kind: str, dimensions: int):
     ):
         if exact is not None and gradient is not None:
             torch.testing.assert_close(gradient, exact, atol=1e-3, rtol=1e-3)
+
+
+# Pictures beside the state
+
+BESIDE = {"class": Classes(3), "before": Picture(3), "mask": Picture(1)}
+
+
+def shown(space: tuple[int, ...], batch: int = 3) -> dict[str, Tensor]:
+    """Two pictures beside the state: of the second item the one, and of the third the other is absent."""
+    generator = torch.Generator().manual_seed(3)
+    return {
+        "class": torch.tensor([2, 0, 1, 1, 0])[:batch],
+        "before": torch.randn(batch, 3, *space, generator=generator),
+        "before" + PRESENT: torch.tensor([True, False, True, True, False])[:batch],
+        "mask": torch.randn(batch, 1, *space, generator=generator),
+        "mask" + PRESENT: torch.tensor([True, True, False, True, True])[:batch],
+    }
+
+
+@torch.no_grad()
+def test_a_picture_is_seen_by_its_item_alone_and_where_it_is(kind: str, dimensions: int):
+    network = build(kind, dimensions, BESIDE, **({} if kind == "transformer" else {"attention": ()}))
+    space = {1: (64,), 2: (64, 3), 3: (64, 2, 2)}[dimensions]
+    x, level = states(space)
+    condition = shown(space)
+    base = network(x, level, condition)
+    for name, channel in (("before", 2), ("mask", 0)):
+        value = condition[name].clone()
+        value[0, channel, 0] += 1.0  # in one channel, at one end of the first axis
+        moved = (network(x, level, condition | {name: value}) - base).abs()
+        assert moved[0, :, 0].max() > 1e-3, name
+        assert (moved[1:] < 1e-5).all(), name
+        if kind != "transformer":  # convolutions reach so far and no further: it is seen where it is
+            assert (moved[0, :, -8:] < 1e-5).all(), name
+
+
+@torch.no_grad()
+def test_items_with_pictures_do_not_depend_on_their_companions(kind: str, dimensions: int):
+    network = build(kind, dimensions, BESIDE)
+    x, level = states(SPACES[dimensions], batch=5)
+    condition = shown(SPACES[dimensions], 5)
+    together = network(x, level, condition)
+    for index in range(5):
+        alone = network(x[index : index + 1], level[index : index + 1], item(condition, index))
+        torch.testing.assert_close(alone, together[index : index + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_an_absent_picture_is_a_missing_name_whatever_it_holds(kind: str, dimensions: int):
+    network = build(kind, dimensions, BESIDE)
+    x, level = states(SPACES[dimensions])
+    condition = shown(SPACES[dimensions])
+    garbage = {
+        name: torch.full_like(condition[name], torch.nan) if name in ("before", "mask") else value
+        for name, value in condition.items()
+    }
+    hidden = {name + PRESENT: torch.zeros(3, dtype=torch.bool) for name in ("before", "mask")}
+    out = network(x, level, garbage | hidden)
+    torch.testing.assert_close(out, network(x, level, {"class": condition["class"]}), atol=1e-5, rtol=1e-5)
+    out.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    black = condition | {name: torch.zeros_like(condition[name]) for name in ("before", "mask")}
+    with torch.no_grad():
+        assert (network(x, level, black)[0] - out[0]).abs().max() > 1e-3  # an empty picture is not an absent one
+
+
+@torch.no_grad()
+def test_pictures_are_padded_as_the_state_is(kind: str, dimensions: int):
+    network = build(kind, dimensions, BESIDE)
+    for space in (SPACES[dimensions], TINY[dimensions]):
+        x, level = states(space)
+        condition = shown(space)
+        inside = (..., *(slice(size) for size in space))
+
+        def padded(value: Tensor, inside: tuple = inside, space: tuple[int, ...] = space) -> Tensor:
+            wide = value.new_zeros(*value.shape[:2], *(size + size % 2 for size in space))
+            wide[inside] = value
+            return wide
+
+        wide = condition | {name: padded(condition[name]) for name in ("before", "mask")}
+        out = network(x, level, condition)
+        torch.testing.assert_close(out, network(padded(x), level, wide)[inside], atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_learns_from_pictures(kind: str, dimensions: int):
+    network = build(kind, dimensions, {"before": Picture(2)}, alive=False)
+    x, level = states(SPACES[dimensions], batch=4)
+    condition = {"before": x.flip(0).contiguous(), "before" + PRESENT: torch.tensor([True, True, False, True])}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    losses = []
+    for _ in range(60):
+        loss = F.mse_loss(network(torch.zeros_like(x), level.new_zeros(4), condition), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]  # of items that nothing else tells apart
+    assert not [name for name, parameter in network.named_parameters() if torch.equal(parameter, before[name])]
+
+
+def test_a_picture_of_another_size_is_refused(kind: str, dimensions: int):
+    network = build(kind, dimensions, BESIDE)
+    x, level = states(SPACES[dimensions])
+    wrong = torch.zeros(3, 3, *(size + 1 for size in SPACES[dimensions]))
+    with pytest.raises(UserError, match=r"before must be of the shape \(3, 3, .* beside this state, and is \(3, 3,"):
+        network(x, level, {"before": wrong})

@@ -1,6 +1,6 @@
 """Networks: a state, a noise level and conditions in, a state out; they know nothing of diffusion."""
 
-from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Tokens, Vector
+from suffuse.networks.conditions import Classes, Condition, Conditioner, Conditions, Picture, Tokens, Vector
 from suffuse.networks.marked import Marked
 from suffuse.networks.mixed import Mixed
 from suffuse.networks.tokens import TokenTransformer
@@ -14,6 +14,7 @@ __all__ = [
     "Conditions",
     "Marked",
     "Mixed",
+    "Picture",
     "TokenTransformer",
     "Tokens",
     "Transformer",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from suffuse.errors import UserError
 from suffuse.networks.layers import Attention, head_count, normalize
-from suffuse.tree import PRESENT
+from suffuse.tree import PRESENT, expand
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,14 @@ class Tokens:
     length: int
 
 
-Kind: TypeAlias = Classes | Vector | Tokens
+@dataclass(frozen=True)
+class Picture:
+    """A state of `channels` channels beside the network's own, of the same size; the value is (B, channels, *space)."""
+
+    channels: int
+
+
+Kind: TypeAlias = Classes | Vector | Tokens | Picture
 Conditions: TypeAlias = Mapping[str, Kind]
 Condition: TypeAlias = Mapping[str, Tensor] | None
 Told: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
@@ -45,14 +52,16 @@ class Conditioner(nn.Module):
 
     The vector is the sum of the embeddings of all conditions; where a condition is absent from an item (its
     mask is False, or the condition is not named at all), a learned null embedding stands in its place. Captions
-    give their tokens as well, all captions in one sequence.
+    give their tokens as well, all captions in one sequence; pictures only tell the vector whether they are there, and
+    are put beside the state by `beside`.
 
     Args:
         conditions: names and kinds.
         width: features of the vector and of each token.
 
     Raises:
-        UserError: the network is told a condition that it does not know, or a caption that is too long.
+        UserError: the network is told a condition that it does not know, a caption that is too long, or a picture
+            that is not of the state's size.
 
     Example:
         >>> conditioner = Conditioner({"class": Classes(10)}, width=4)
@@ -66,12 +75,40 @@ class Conditioner(nn.Module):
     def __init__(self, conditions: Conditions, width: int) -> None:
         super().__init__()
         self.width = width
+        self.pictures = {name: kind.channels for name, kind in conditions.items() if isinstance(kind, Picture)}
         self.parts = nn.ModuleDict({name: _embedding(kind, width) for name, kind in conditions.items()})
 
     @property
     def has_tokens(self) -> bool:
         """Whether there is a sequence to attend to."""
         return any(isinstance(part, _TokensEmbedding) for part in self.parts.values())
+
+    def beside(self, x: Tensor, condition: Condition) -> Tensor:
+        """The state with all pictures that the network is told behind its channels; an absent one is zero there.
+
+        Args:
+            x: state (B, C, *space).
+            condition: as for `forward`.
+
+        Returns:
+            (B, C + channels of all pictures, *space).
+        """
+        if not self.pictures:
+            return x
+        condition, parts = condition or {}, [x]
+        for name, channels in self.pictures.items():
+            shape = (len(x), channels, *x.shape[2:])
+            value = condition.get(name)
+            if value is None:
+                parts.append(x.new_zeros(shape))
+                continue
+            if value.shape != shape:
+                raise UserError(f"{name} must be of the shape {shape} beside this state, and is {tuple(value.shape)}")
+            value = value.to(x.dtype)
+            # Zeros instead of a product, so that no NaN of an absent picture reaches a gradient.
+            present = condition.get(name + PRESENT)
+            parts.append(value if present is None else torch.where(expand(present, value), value, 0.0))
+        return torch.cat(parts, 1)
 
     def forward(self, condition: Condition, batch: int, device: torch.device, dtype: torch.dtype) -> Told:
         """Embed a batch of conditions.
@@ -135,6 +172,17 @@ class _VectorEmbedding(nn.Module):
         return torch.where(present[:, None], known, self.null), None, None
 
 
+class _PictureEmbedding(nn.Module):
+    """Whether there is a picture: what it shows stands beside the state."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(2, width)
+
+    def forward(self, value: Tensor | None, present: Tensor) -> Told:
+        return self.table(present.long()), None, None
+
+
 class _TokensEmbedding(nn.Module):
     """Words and positions, two blocks of attention; the first token, which is always there, sums them up."""
 
@@ -180,3 +228,5 @@ def _embedding(kind: Kind, width: int) -> nn.Module:
             return _VectorEmbedding(kind, width)
         case Tokens():
             return _TokensEmbedding(kind, width)
+        case Picture():
+            return _PictureEmbedding(width)

@@ -30,7 +30,7 @@ class Transformer(Network):
 
     Positions enter by rotation of queries and keys alone, so that any spatial size is taken; what is not a
     multiple of the patch is padded with zeros, and the result is cropped. The tokens of a caption stand beside
-    the patches' own keys and values in every block.
+    the patches' own keys and values in every block; pictures among the conditions stand behind the state's channels.
 
     Args:
         channels: of the state.
@@ -80,7 +80,7 @@ class Transformer(Network):
         self.level = LevelEmbedding(width)
         self.conditioner = Conditioner(conditions, width)
         context = width if self.conditioner.has_tokens else 0
-        self.embed = nn.Linear(channels * pixels, width)
+        self.embed = nn.Linear((channels + sum(self.conditioner.pictures.values())) * pixels, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout, context) for _ in range(depth))
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.out = zero(nn.Linear(width, self.out_channels * pixels))
@@ -99,7 +99,7 @@ class Transformer(Network):
         check_input(x, self.channels, self.dimensions)
         vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
         vector = F.silu(self.level(level, len(x)) + vector)
-        padded = pad_to_multiple(x, self.patch)
+        padded = pad_to_multiple(self.conditioner.beside(x, condition), self.patch)
         grid = [size // side for size, side in zip(padded.shape[2:], self.patch, strict=True)]
         rotation = rotary(grid, self.head_size, x)
         h = self.embed(patches(padded, self.patch).flatten(1, -2))

@@ -37,7 +37,8 @@ class UNet(Network):
     convolutions of two places a side. What crosses from the falling to the rising side is added through a 1x1
     convolution, which is the same as a concatenation followed by one. With patches of a side above 1 the network
     works on their grid, the pixels of a patch as its channels. Any spatial size is taken: it is padded with zeros
-    up to a multiple of patch * 2^(levels - 1), and the result is cropped.
+    up to a multiple of patch * 2^(levels - 1), and the result is cropped. Pictures among the conditions stand behind
+    the state's channels.
 
     Args:
         channels: of the state.
@@ -104,7 +105,7 @@ class UNet(Network):
             )
 
         convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]
-        self.stem = convolution(channels * pixels, widths[0], 3, padding=1)
+        self.stem = convolution((channels + sum(self.conditioner.pictures.values())) * pixels, widths[0], 3, padding=1)
         self.falling = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
         self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.deepest = stage(count - 1, 2 * blocks)
@@ -127,7 +128,8 @@ class UNet(Network):
         check_input(x, self.channels, self.dimensions)
         vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
         vector = F.silu(self.level(level, len(x)) + vector)
-        h = self.stem(first(patches(pad_to_multiple(x, self.multiple), self.patch)))
+        shown = pad_to_multiple(self.conditioner.beside(x, condition), self.multiple)
+        h = self.stem(first(patches(shown, self.patch)))
         crossing: list[Tensor] = []
         for stage, down in zip(self.falling, self.down, strict=True):
             crossing.append(stage(h, vector, tokens, mask))
