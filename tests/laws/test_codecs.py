@@ -21,6 +21,7 @@ from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.cells import CategoryCells, ConstantCells, DateCells, NumberCells
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, normalise
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.codecs.series import CalendarCodec, Channel, SeriesCodec
 from suffuse.codecs.spelling import Alphabet, Letters, Words
@@ -186,7 +187,14 @@ def hours(draw: st.DrawFn) -> tuple[CalendarCodec, list[str]]:
     return CalendarCodec(("day",)), [f"{day} {6 * quarter:02d}:00" for day, quarter in days]
 
 
+@st.composite
+def told_pictures(draw: st.DrawFn) -> tuple[PictureCodec, list[Image.Image]]:
+    codec, raw = draw(pictures().filter(lambda example: example[0].channels < 4))
+    return PictureCodec(codec), raw
+
+
 CONDITION_CASES = {
+    "picture": Case(told_pictures(), Image.Image.copy),
     "calendar": Case(hours(), lambda moment: f"day {100 * int(moment[-5:-3]) // 24}%"),
     "classes": Case(classes(), str),
     "captions": Case(captions(), normalise),
@@ -239,6 +247,10 @@ def test_decode_inverts_encode_of_conditions(kind: str):
         if spec["kind"] == "vector":
             assert values.shape == (len(raw) + 1, spec["size"])
             assert values.isfinite().all()
+        elif spec["kind"] == "picture":
+            assert values.shape[:2] == (len(raw) + 1, spec["channels"])
+            assert values.abs().max() <= 1
+            assert not values[-1].any()
         else:
             assert spec["kind"] in ("classes", "tokens")
             assert values.numel() == 0 or 0 <= values.min() <= values.max() < spec.get("count", spec.get("vocabulary"))

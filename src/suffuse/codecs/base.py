@@ -179,18 +179,24 @@ class ConditionCodec(ABC):
 
     kind: ClassVar[str]
     """The name of this class in a saved model."""
+    reads: ClassVar[str | None] = None
+    """Kind of the items that its values are, where a model can be asked to translate them; None for what describes."""
 
     @abstractmethod
     def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return the encoded values, (B, ...), and a (B,) bool of which items have one; None is an absent one."""
 
     @abstractmethod
-    def decode(self, values: Tensor) -> list[str]:
-        """Return encoded values as text for display."""
+    def decode(self, values: Tensor) -> list[Any]:
+        """Return encoded values as a user says them."""
 
     def knows(self, value: Any) -> bool:
         """Whether it is one of the values that can be encoded: any text, where the subclass says nothing else."""
         return isinstance(value, str)
+
+    def note(self, value: Any) -> JSON:
+        """What a file says of the value that it was drawn for."""
+        return value
 
     def candidates(self) -> list[str]:
         """All values that there are, where they are few enough to be tried one by one."""

@@ -222,6 +222,7 @@ class CaptionCodec(ConditionCodec):
     """
 
     kind: ClassVar[str] = "captions"
+    reads: ClassVar[str | None] = "text"
 
     def __init__(self, pieces: Sequence[str], length: int) -> None:
         self.pieces, self.length = tuple(pieces), length

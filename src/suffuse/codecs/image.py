@@ -107,6 +107,10 @@ class ImageCodec(Codec):
         pixels = levels.permute(0, 2, 3, 1).numpy()
         return [Image.fromarray(item.squeeze(-1) if self.channels == 1 else item) for item in pixels]
 
+    def together(self, draws: Sequence[Any]) -> Image.Image:
+        """The mean of pictures: of all guesses the one whose squared error is least."""
+        return self.decode(self.unpack(self.pack(draws)).mean(0, keepdim=True))[0]
+
     def config(self) -> dict[str, JSON]:
         """Return size and channels."""
         return {"size": [self.height, self.width], "channels": self.channels}

@@ -3,6 +3,7 @@
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.series import CalendarCodec, SeriesCodec
 from suffuse.codecs.table import TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
@@ -11,5 +12,6 @@ CODECS: dict[str, type[Codec]] = {
     codec.kind: codec for codec in (ImageCodec, TableCodec, TextCodec, SequenceCodec, SeriesCodec)
 }
 CONDITIONS: dict[str, type[ConditionCodec]] = {
-    codec.kind: codec for codec in (ClassCodec, NumberCodec, CaptionCodec, TextConditionCodec, CalendarCodec)
+    codec.kind: codec
+    for codec in (ClassCodec, NumberCodec, CaptionCodec, TextConditionCodec, CalendarCodec, PictureCodec)
 }

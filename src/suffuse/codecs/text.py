@@ -179,6 +179,7 @@ class TextConditionCodec(ConditionCodec):
     """
 
     kind: ClassVar[str] = "texts"
+    reads: ClassVar[str | None] = "text"
 
     def __init__(self, spelling: Letters, length: int) -> None:
         self.spelling, self.length = spelling, length

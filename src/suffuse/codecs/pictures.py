@@ -1,0 +1,103 @@
+"""Pictures that stand beside others: told to a network as conditions, or paired with what is to be made of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from suffuse.codecs.base import JSON, ConditionCodec
+from suffuse.codecs.image import ImageCodec
+from suffuse.errors import UserError
+from suffuse.rng import Streams
+from suffuse.tree import State, map_leaves
+
+SOURCE, TARGET = "source", "target"
+"""The two sides of a pair."""
+
+
+class PictureCodec(ConditionCodec):
+    """Pictures as states, by the same codec as the pictures that a model draws.
+
+    Args:
+        pictures: says their size and channels; pictures of others are resized, cropped and converted by it.
+
+    Example:
+        >>> codec = PictureCodec(ImageCodec(2, channels=1))
+        >>> values, present = codec.encode([Image.new("L", (4, 4), 255), None])
+        >>> values.flatten(1), present
+        (tensor([[1., 1., 1., 1.],
+                [0., 0., 0., 0.]]), tensor([ True, False]))
+    """
+
+    kind: ClassVar[str] = "picture"
+    reads: ClassVar[str | None] = ImageCodec.kind
+
+    def __init__(self, pictures: ImageCodec) -> None:
+        self.pictures = pictures
+
+    def encode(self, values: Sequence[Image.Image | None]) -> tuple[Tensor, Tensor]:
+        """Return the states, (B, C, H, W) in [-1, 1], and which items have a picture; None is zero.
+
+        Raises:
+            UserError: a value is no picture.
+        """
+        wrong = next((value for value in values if not (value is None or self.knows(value))), None)
+        if wrong is not None:
+            raise UserError(f"{wrong!r} is no picture, which this condition takes; translate a file or a folder")
+        present = torch.tensor([value is not None for value in values], dtype=torch.bool)
+        states = torch.zeros(len(values), *self.pictures.shape)
+        states[present] = self.pictures.encode([value for value in values if value is not None])
+        return states, present
+
+    def decode(self, values: Tensor) -> list[Image.Image]:
+        """Return the pictures."""
+        return self.pictures.decode(values)
+
+    def knows(self, value: Any) -> bool:
+        """Whether it is a picture."""
+        return isinstance(value, Image.Image)
+
+    def note(self, value: Any) -> JSON:
+        """Nothing but that there was one."""
+        return None if value is None else "a picture"
+
+    def spec(self) -> dict[str, Any]:
+        """Return `{"kind": "picture", "channels": c}`."""
+        return {"kind": self.kind, "channels": self.pictures.channels}
+
+    def config(self) -> dict[str, JSON]:
+        """Return size and channels."""
+        return self.pictures.config()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Rebuild the codec that `config` described."""
+        return cls(ImageCodec.from_config(config))
+
+
+class PairPacker:
+    """Pairs of pictures to pairs of states, for a loader: a mapping of ``source`` and ``target``.
+
+    Args:
+        pictures: codec of both sides.
+
+    Example:
+        >>> packer = PairPacker(ImageCodec(1, channels=1))
+        >>> packed = packer.pack([(Image.new("L", (1, 1), 0), Image.new("L", (1, 1), 255))])
+        >>> {side: state.item() for side, state in packer.unpack(packed).items()}
+        {'source': -1.0, 'target': 1.0}
+    """
+
+    def __init__(self, pictures: ImageCodec) -> None:
+        self._pictures = pictures
+
+    def pack(self, raw: Sequence[tuple[Image.Image, Image.Image]]) -> dict[str, Tensor]:
+        """Return both sides as the codec packs them."""
+        sources, targets = ([pair[side] for pair in raw] for side in (0, 1))
+        return {SOURCE: self._pictures.pack(sources), TARGET: self._pictures.pack(targets)}
+
+    def unpack(self, packed: State, rng: Streams | None = None) -> dict[str, Tensor]:
+        """Return the states of both sides, float32 in [-1, 1]."""
+        return map_leaves(self._pictures.unpack, packed)
