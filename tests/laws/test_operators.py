@@ -164,6 +164,10 @@ def test_items_are_measured_alone_and_types_are_kept(name):
     for single in (a(x.float()), a.adjoint(a(x.float())), a.pseudo_inverse(a(x.float()))):
         assert single.dtype == torch.float32
     assert torch.allclose(a(x.float()).double(), a(x), rtol=1e-5, atol=1e-5)
+    solved = a.solve(a(x), 1.0, 0.1)
+    assert torch.allclose(
+        a.solve(a(x).float(), 1.0, 0.1).double(), solved, rtol=0, atol=1e-4 * float(solved.norm() + 1)
+    )
 
 
 @each_linear
@@ -247,6 +251,14 @@ def test_spectra(name):
     measured = torch.where(spectrum.seen, spectrum.measured(a(x)), 0)
     assert close(measured, kept, atol=1e-11)
     assert close(spectrum.shown(kept), a(x), atol=1e-11)
+
+
+def test_what_is_faint_is_seen_and_what_is_rounding_is_not():
+    """Values of 1e-9 are inverted, those of 1e-15 are not: with noise they count as unseen, without as 0."""
+    a, y = Matrix(torch.diag(numbers(1, 1e-9, 1e-15))), numbers(3, 3, 3)[None]
+    assert close(a.pseudo_inverse(y), numbers(3, 3e9, 0)[None])
+    assert close(a.solve(y, 1.0, 0.0), numbers(3, 3e18, 0)[None])
+    assert close(a.solve(y, 1.0, 0.5), numbers(2, 6, 6)[None])
 
 
 def test_what_has_no_closed_spectrum_has_none():
@@ -440,6 +452,8 @@ def test_conjugate_gradients_stop_for_each_item():
     assert not close(two[0], y[0] / values, rtol=1e-3)
     loose = conjugate_gradients(lambda x: values * x, y, tolerance=0.5)
     assert 1e-3 < float((y - values * loose)[0].norm() / y[0].norm()) <= 0.5
+    for i in range(3):
+        assert torch.equal(loose[i], conjugate_gradients(lambda x: values * x, y[i : i + 1], tolerance=0.5)[0])
 
 
 def test_conjugate_gradients_of_singular_and_of_single_precision():
