@@ -1,7 +1,7 @@
 """What each verb of the command line does: reads the arguments, calls the library, says what came out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -36,6 +36,8 @@ def generate(
     guidance: float | None = None,
     sampler: str | None = None,
     seed: int = 0,
+    size: tuple[int, ...] = (),
+    seamless: bool = False,
     out: Path | None = None,
 ) -> None:
     """Draw new samples: pictures into a folder, all else into a file whose suffix says its form.
@@ -48,12 +50,16 @@ def generate(
         guidance: weight of the condition; 1 is none, 2 to 4 is sharper and less various.
         sampler: the way to walk by name; by default one tuned for so many steps, or the best there is for them.
         seed: of the first sample; the next have the next seeds.
+        size: of pictures, their side or height and width: larger ones than in training are drawn window by window.
+        seamless: draw pictures that can be laid out as tiles.
         out: where to write to; by default generated in the run folder, with a suffix that suits the data.
     """
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
     from suffuse.store import load
 
+    if len(size) > 2:
+        raise UserError(f"--size takes a side, or height and width, not {len(size)} numbers")
     model = load(run)
     output = output_of(model.codec.kind)
     with Progress("generating", n) as progress:
@@ -64,6 +70,8 @@ def generate(
             guidance=guidance,
             sampler=sampler,
             seed=seed,
+            size=(size[0], size[-1]) if size else None,
+            seamless=seamless,
             progress=progress.to,
         )
     print(output.save(items, out or run / output.default))
@@ -115,6 +123,71 @@ def infill(
             progress=progress.to,
         )
     print(output.save(items, path))
+
+
+def edit(
+    run: Positional[Path],
+    source: Positional[Path],
+    strength: float = 0.5,
+    mask: Path | None = None,
+    condition: tuple[str, ...] = (),
+    draws: int = 1,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    towards: Path | None = None,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 8,
+    out: Path | None = None,
+) -> None:
+    """Change items: noise them to a strength and walk back, as a whole or where a mask is white.
+
+    Pictures larger than in training keep their size. With --towards it draws the way from one picture to another, for
+    which of the options below only --condition, -n and --out count.
+
+    Args:
+        run: run folder of a trained model.
+        source: a picture, a folder of them, or a file of items of the model's kind.
+        strength: how much is drawn anew, above 0 to 1 for all.
+        mask: picture of the same size, white where it may change; the rest stays as it is.
+        condition: what they are to become, as for generate.
+        draws: of each item.
+        seed: of the first draw; the next have the next seeds.
+        steps: evaluations of the network for a whole walk, of which the strength is a share.
+        guidance: weight of the condition; 1 is none, 2 to 4 goes further.
+        towards: another picture, to which the way from the first is drawn, through the noise of both.
+        n: pictures on that way, both ends included.
+        out: where to write to; by default edited in the run folder, with a suffix that suits the data.
+    """
+    from suffuse.data.sources import open_source
+    from suffuse.editing import seen
+    from suffuse.outputs import output_of
+    from suffuse.progress import Progress
+    from suffuse.store import load
+
+    def items_of(path: Path) -> Any:
+        opened = open_source(path, kind=model.codec.kind)
+        return opened.raw(range(len(opened)))
+
+    model = load(run)
+    output, items, told = output_of(model.codec.kind), items_of(source), model.parse_condition(condition)
+    path = out or run / Path(output.default).with_stem("edited")
+    if towards is not None:
+        a, b = (model.codec.items(each)[0] for each in (items, items_of(towards)))
+        print(output.save(model.interpolate(a, b, n, condition=told), path))
+        return
+    with Progress("editing", draws * len(items)) as progress:
+        edited = model.edit(
+            items,
+            strength,
+            None if mask is None else open_source(mask, kind="image").raw([0])[0],
+            condition=told,
+            draws=draws,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            progress=progress.to,
+        )
+    print(output.save_beside(seen(model, model.codec.items(items)), edited, path))
 
 
 def translate(

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 import suffuse
-from suffuse import grids
+from suffuse import editing, grids
 from suffuse.calibration import Calibration
 from suffuse.classification import Answers, Classes, classify
 from suffuse.codecs.base import Codec, ConditionCodec
@@ -24,7 +23,7 @@ from suffuse.files import write_folder
 from suffuse.filling import fill
 from suffuse.guidance import ClassifierFree
 from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
-from suffuse.pictures import METADATA
+from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
@@ -37,8 +36,8 @@ from suffuse.tuning import Tuning, fit, items_to_tune
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = 1
 """Version of the folder that a model is saved as."""
-_LEAST, _MOST, _ELEMENTS = 64, 1024, 2**16
-"""Items that are walked at once: as many as have so many elements, but within these bounds."""
+_LEAST, _MOST, _ELEMENTS, _MOST_ELEMENTS = 64, 1024, 2**16, 2**24
+"""Items that are walked at once: as many as have so many elements, within bounds, of which that for memory is last."""
 
 Value = int | float | str | None
 """What a condition may be asked to be: the name or number of a class, a number, or a caption."""
@@ -108,6 +107,8 @@ class Model:
         guidance: float | None = None,
         sampler: str | None = None,
         seed: int = 0,
+        size: int | tuple[int, int] | None = None,
+        seamless: bool = False,
         progress: Callable[[int, int], None] | None = None,
         callback: Callable[[int, Tensor, State], None] | None = None,
     ) -> Any:
@@ -121,6 +122,9 @@ class Model:
             sampler: name of the way to walk; by default the recipe's, and where that names none, the solver that was
                 tuned for so many steps, or the default one.
             seed: of the first sample.
+            size: of pictures, their side or (height, width) in pixels, no smaller than in training: larger ones are
+                drawn window by window, see :class:`suffuse.guidance.Tiled`.
+            seamless: draw pictures that can be laid out as tiles.
             progress: called with (samples done, n).
             callback: called after each step of each batch with (number, time, state).
 
@@ -128,18 +132,20 @@ class Model:
             n raw items, as a list or what else holds several of their kind; a picture's ``info`` says how it was made.
 
         Raises:
-            UserError: a number is out of range, or there is no such condition, class or sampler.
+            UserError: a number is out of range, there is no such condition, class or sampler, or items of this kind
+                have no size.
         """
         _check_positive("n", n)
+        sized = editing.at_size(self, size, seamless)
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
         items: list[Any] = []
-        for rows in self.row_batches(n):
+        for rows in sized.row_batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            state = self._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
-            for row, item in zip(rows, self.codec.decode(state), strict=True):
+            state = sized._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
+            for row, item in zip(rows, sized.codec.decode(state), strict=True):
                 told = {name: column[row] for name, column in values.items()}
-                items.append(_signed(item, made | {"seed": seed + row, "condition": told}))
+                items.append(signed(item, made | {"seed": seed + row, "condition": told}))
             if progress is not None:
                 progress(len(items), n)
         return self.codec.collect(items)
@@ -220,6 +226,98 @@ class Model:
             filled = [self.codec.together(filled[at : at + draws]) for at in range(0, len(filled), draws)]
         return self.codec.collect(filled)
 
+    def edit(
+        self,
+        items: Any,
+        strength: float = 0.5,
+        mask: Any = None,
+        *,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        draws: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """Change items: noise them, and walk back under a condition.
+
+        The noise is that of the time at which a share ``strength`` of the walk lies ahead, so that what is coarse stays
+        and what is finer than the noise is drawn anew. Pictures larger than those of training keep their size, window
+        by window, see :class:`suffuse.guidance.Tiled`; of others the codec makes its own.
+
+        Source: "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations" (Meng, He, Song,
+        Song, Wu, Zhu, Ermon, 2022).
+
+        Args:
+            items: of the kind that :meth:`generate` gives.
+            strength: in (0, 1]; 1 walks from pure noise, as :meth:`generate` does.
+            mask: what may change, and the rest stays as it is to the last bit: of pictures a picture of the same size,
+                white for change; of others a bool for every element of a state, (1, ...).
+            condition: what they are to become; as for :meth:`generate`.
+            draws: of each item.
+            seed: of the first draw; the next have the next seeds.
+            steps: of the whole walk, of which the share is taken; by default the recipe's.
+            guidance: weight of the condition, 1 for none; by default the recipe's.
+            progress: called with (draws done, in all).
+
+        Returns:
+            The draws of the first item, then those of the second, and so on.
+
+        Raises:
+            UserError: a number is out of range, the mask does not fit, or it lets nothing change.
+        """
+        _check_positive("draws", draws)
+        items = self.codec.items(items)
+        values = {name: _repeated(each, draws) for name, each in self.columns(condition, len(items)).items()}
+        solver, made = self._walking(steps, guidance, None)
+        each, weight = _repeated(items, draws), made["guidance"]
+        edited = editing.edit(self, each, values, solver, weight, strength, mask, seed, progress)
+        made |= {"strength": strength, "masked": mask is not None}
+        for row, item in enumerate(edited):
+            told = {name: column[row] for name, column in values.items()}
+            signed(item, made | {"seed": seed + row, "condition": told})
+        return self.codec.collect(edited)
+
+    def variations(self, item: Any, n: int = 8, strength: float = 0.6, *, seed: int = 0) -> Any:
+        """Draw items that are like one: :meth:`edit` with so many draws and no condition.
+
+        Args:
+            item: one of what :meth:`generate` gives several of.
+            n: how many.
+            strength: in (0, 1]; how far they may go from it.
+            seed: of the first.
+        """
+        return self.edit(self.codec.collect([item]), strength, draws=n, seed=seed)
+
+    def interpolate(
+        self,
+        a: Any,
+        b: Any,
+        n: int = 8,
+        *,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        evaluations: int = editing.EVALUATIONS,
+    ) -> Any:
+        """Items on the way from one to another, both of them included as the first and the last.
+
+        Both are walked up to their noise by the probability-flow ODE, see :func:`suffuse.inversion.encode`; what is
+        between lies on the great circle through the two and is walked down again. The ends come back as they were but
+        for the error of the walks.
+
+        Args:
+            a: an item of a Gaussian process, as a picture.
+            b: another; it is brought to the size of the first.
+            n: how many, at least 2.
+            condition: what all of them are said to be.
+            evaluations: of the network for each walk, up or down.
+
+        Raises:
+            UserError: the process is not Gaussian, or a number is out of range.
+        """
+        made = {"suffuse": self.origin.version, "model": self.origin.name, "evaluations": evaluations}
+        between = editing.interpolate(self, a, b, self.columns(condition, n), n, evaluations)
+        return self.codec.collect([signed(item, made | {"seed": row}) for row, item in enumerate(between)])
+
     @property
     def infills(self) -> bool:
         """Whether it was trained to be told parts of an item."""
@@ -270,33 +368,43 @@ class Model:
             return sample(self.guided(guidance), sampler, x1, times, told, rng, callback)
 
     def start(
-        self, values: Mapping[str, Sequence[Value]], seeds: Sequence[int], number: int = 0
+        self,
+        values: Mapping[str, Sequence[Any]],
+        seeds: Sequence[int],
+        number: int = 0,
+        sources: Sequence[Any] | None = None,
     ) -> tuple[State, dict[str, Tensor] | None, Streams]:
-        """Noise, encoded conditions and streams of the samples with these seeds, for the walk of this number."""
+        """Start, encoded conditions and streams of the samples with these seeds, for the walk of this number.
+
+        A walk starts from noise, or that of a bridge from the sources.
+        """
         self.denoiser.eval()
-        where = self._device()
+        where = self.device
         rng = Streams.of(0, torch.tensor(seeds, device=where))
         rng = rng.fold("walk", number) if number else rng
-        x1 = self.denoiser.process.prior(empty(self.codec.shape, len(seeds), where), rng)
+        like = empty(self.codec.shape, len(seeds), where)
+        x1 = self.denoiser.process.prior(like, rng) if sources is None else self.encoded(sources, range(len(seeds)), 0)
         return x1, self.encode_condition(values, where), rng
 
     def row_batches(self, n: int) -> list[range]:
         """The numbers below n in parts that are walked at once."""
         elements = sum(leaf.numel() for leaf in leaves(empty(self.codec.shape, 1)))
-        size = min(max(_ELEMENTS // elements, _LEAST), _MOST)
+        size = min(max(_ELEMENTS // elements, _LEAST), _MOST, max(_MOST_ELEMENTS // elements, 1))
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
     def guided(self, guidance: float) -> Denoiser:
         """The denoiser with a weight of its condition."""
         return self.denoiser if guidance == 1 else ClassifierFree(self.denoiser, guidance)
 
-    def _device(self) -> torch.device:
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
         return next(self.denoiser.parameters()).device
 
     def precision(self) -> torch.autocast:
         """The arithmetic that the network was trained in."""
         bf16 = self._recipe is not None and self._recipe.training.precision == "bf16"
-        return torch.autocast(self._device().type, torch.bfloat16, enabled=bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
     def tune(
         self,
@@ -469,7 +577,7 @@ class Model:
     ) -> Iterator[tuple[range, dict[str, Tensor] | None, Streams]]:
         """Rows of n items in batches, with what each is told of them and their streams; the network is set to judge."""
         self.denoiser.eval()
-        where = self._device()
+        where = self.device
         for rows in self.row_batches(n):
             told = {name: column[rows.start : rows.stop] for name, column in values.items()}
             rng = Streams.of(seed, torch.arange(rows.start, rows.stop, device=where))
@@ -479,10 +587,10 @@ class Model:
         """States of the items in these rows. They are packed one by one: one large picture at a time is in memory."""
         rng = Streams.of(seed, torch.arange(rows.start, rows.stop)).fold("unpack")
         x0 = self.codec.unpack(concatenate([self.codec.pack([items[row]]) for row in rows]), rng)
-        return map_leaves(lambda leaf: leaf.to(self._device()), x0)
+        return map_leaves(lambda leaf: leaf.to(self.device), x0)
 
     def encode_condition(
-        self, values: Mapping[str, Sequence[Value]], device: torch.device | None = None
+        self, values: Mapping[str, Sequence[Any]], device: torch.device | None = None
     ) -> dict[str, Tensor] | None:
         """Conditions as the network reads them."""
         encoded: dict[str, Tensor] = {}
@@ -617,17 +725,12 @@ def _repeated(values: Sequence[Any], counts: int | Sequence[int]) -> list[Any]:
     return [value for value, count in zip(values, each, strict=True) for _ in range(count)]
 
 
-def _signed(item: Any, made: Mapping[str, Any]) -> Any:
-    """A picture that says how it was made."""
-    if isinstance(item, Image.Image):
-        item.info[METADATA] = json.dumps(made, ensure_ascii=False)
-    return item
-
-
 def _summary(codec: ConditionCodec) -> str:
     spec = codec.spec()
     if spec["kind"] == "vector":
         return f"a number, about {codec.decode(codec.encode([None])[0])[0]}"
+    if spec["kind"] == "picture":
+        return f"a picture of {spec['channels']} channels"
     if spec["kind"] != "classes":
         return f"captions of up to {spec['length']} tokens, {spec['vocabulary']} known"
     names = codec.config()["names"]

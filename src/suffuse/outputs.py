@@ -29,6 +29,15 @@ class Output(ABC):
             UserError: the path cannot be written, or its suffix is of no form that these items have.
         """
 
+    def save_beside(self, before: Sequence[Any], items: Any, path: Path) -> Path:
+        """Write items that were made from others, the same number from each, with these beside them where that shows.
+
+        Raises:
+            UserError: as for :meth:`save`.
+        """
+        del before
+        return self.save(items, path)
+
     @abstractmethod
     def show(self, items: Any) -> Image.Image | str:
         """A few items at a glance."""
@@ -42,6 +51,13 @@ class Pictures(Output):
     def save(self, items: Any, path: Path) -> Path:
         """Into a folder; see :func:`suffuse.pictures.save_samples`."""
         return save_samples(items, path)
+
+    def save_beside(self, before: Sequence[Any], items: Any, path: Path) -> Path:
+        """The sheet has a row for each picture: it, and what was made of it."""
+        each = len(items) // len(before)
+        made = [items[start : start + each] for start in range(0, len(items), each)]
+        rows = [[one.resize(new[0].size), *new] for one, new in zip(before, made, strict=True)]
+        return save_samples(items, path, rows)
 
     def show(self, items: Any) -> Image.Image:
         """The sheet."""

@@ -1,7 +1,7 @@
 """Pictures of pictures: contact sheets, film strips, and PNG files that say where they came from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,51 @@ def save_png(image: Image.Image, path: Path) -> None:
     image.save(path, "PNG", pnginfo=text)
 
 
+def signed(item: Any, made: Mapping[str, Any]) -> Any:
+    """The item, which says how it was made where it is a picture."""
+    if isinstance(item, Image.Image):
+        item.info[METADATA] = json.dumps(made, ensure_ascii=False)
+    return item
+
+
+def named(item: Any, name: str, like: Any = None) -> Any:
+    """The item, to be written under a name where it is a picture, and made as another was; by default itself."""
+    return signed(item, made_by(like or item) | {"name": name}) if isinstance(item, Image.Image) else item
+
+
 def made_by(image: Image.Image) -> dict[str, Any]:
     """How a picture was made: model, seed and settings; empty where it does not say."""
     return json.loads(image.info.get(METADATA, "{}"))
 
 
-def save_samples(images: Sequence[Any], folder: Path) -> Path:
-    """Write one PNG per sample, named by its seed, and a sheet of them all; gives the path of the sheet.
+def rows_of(rows: Sequence[Sequence[Image.Image]], widest: int = 256) -> Image.Image:
+    """Lay rows of pictures out below each other; those of a row have one size, which is shrunk to the widest.
+
+    Example:
+        >>> rows_of([[Image.new("L", (512, 256))] * 2, [Image.new("L", (64, 64))] * 3]).size
+        (518, 200)
+    """
+    sheets = [sheet([_shrunk(image, widest) for image in row], columns=len(row)) for row in rows]
+    page = Image.new("RGB", (max(each.width for each in sheets), sum(each.height for each in sheets)), (238, 238, 238))
+    top = 0
+    for each in sheets:
+        page.paste(each, (0, top))
+        top += each.height
+    return page
+
+
+def _shrunk(image: Image.Image, widest: int) -> Image.Image:
+    share = min(1.0, widest / image.width)
+    return image if share == 1 else image.resize((widest, max(1, round(image.height * share))))
+
+
+def save_samples(images: Sequence[Any], folder: Path, rows: Sequence[Sequence[Image.Image]] | None = None) -> Path:
+    """Write one PNG per sample, by its name or its seed, and a sheet of them all; gives the path of the sheet.
+
+    Args:
+        images: that say how they were made.
+        folder: to write into.
+        rows: what the sheet shows instead.
 
     Raises:
         UserError: the samples are no pictures, or the folder cannot be written to.
@@ -66,8 +104,9 @@ def save_samples(images: Sequence[Any], folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for image in images:
-            save_png(image, folder / f"{made_by(image)['seed']:06d}.png")
-        save_png(sheet(images), folder / "sheet.png")
+            made = made_by(image)
+            save_png(image, folder / f"{made['name'] if 'name' in made else format(made['seed'], '06d')}.png")
+        save_png(sheet(images) if rows is None else rows_of(rows), folder / "sheet.png")
     except OSError as error:
         raise UserError(f"cannot write the samples to {folder}: {error.strerror or error}") from error
     return folder / "sheet.png"

@@ -224,7 +224,16 @@ def test_a_wrong_path_names_the_nearest(tmp_path: Path):
     assert f"did you mean {tmp_path / 'pictures'}?" in refused(tmp_path / "picturse")
     assert f"there is no {tmp_path / 'picturse'}; did" in refused(tmp_path / "picturse/cats/long")
     assert "check the path" in refused(tmp_path / "zzz")
-    assert "give the folder it is in" in refused(tmp_path / "pictures/1.png")
+
+
+def test_one_picture_is_a_source(tmp_path: Path):
+    put(tmp_path / "pictures/1.png", picture(0))
+    put(tmp_path / "pictures/2.png", b"no picture")
+    source = open_source(tmp_path / "pictures/1.png")
+    assert source.names([0]) == ["1.png"]
+    assert source.scan().kept == len(source) == 1
+    with pytest.raises(UserError, match="2.png of .* cannot be read: not a picture"):
+        open_source(tmp_path / "pictures/2.png").raw([0])
 
 
 def test_a_path_that_looks_like_a_hub_name_but_begins_here_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

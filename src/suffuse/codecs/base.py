@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
+import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
 from suffuse.rng import Streams
-from suffuse.tree import Shape, State, empty, leaves
+from suffuse.tree import Shape, State, empty, leaves, map_leaves
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -125,6 +126,35 @@ class Codec(ABC):
             UserError: these items cannot be summed up.
         """
         raise UserError(f"several draws of items of the kind {self.kind} cannot be summed up; ask for one")
+
+    def resized(self, size: int | Sequence[int] | None) -> Self:
+        """The same codec for items of another size: their space axes have these lengths, or this one; None is its own.
+
+        Raises:
+            UserError: these items have no size to choose.
+        """
+        raise UserError(f"items of the kind {self.kind} have no size to choose; pictures have")
+
+    def fitting(self, raw: Any) -> Self:
+        """The codec that keeps an item at its own size, where that is larger; here itself, which fits all items."""
+        del raw
+        return self
+
+    def changes(self, mask: Any, raw: Any) -> State:
+        """A bool for every element of an item, (1, *shape): whether a mask lets it change. Here the mask is that.
+
+        Raises:
+            UserError: the mask is something else.
+        """
+        del raw
+
+        def checked(like: Tensor, leaf: Any) -> Tensor:
+            if not isinstance(leaf, Tensor) or leaf.dtype != torch.bool or leaf.shape != like.shape:
+                raise UserError(f"a mask of items of the kind {self.kind} is a bool for every element of a state, "
+                                f"of shape {tuple(like.shape)}")  # fmt: skip
+            return leaf
+
+        return map_leaves(checked, empty(self.shape, 1), mask)
 
     def tells(self, raw: Any) -> Mapping[str, Any]:
         """What an item says of the conditions that a model may be told, by their names."""

@@ -66,7 +66,7 @@ class ImageCodec(Codec):
 
     def __init__(self, size: int | tuple[int, int], channels: Literal[1, 3, 4] = 3) -> None:
         self.height, self.width = (size, size) if isinstance(size, int) else size
-        self.channels = channels
+        self.channels: Literal[1, 3, 4] = channels
         if min(self.height, self.width) < 1:
             raise UserError(f"a picture size of {self.height}x{self.width} is empty; give at least 1 pixel")
         if channels not in _MODES:
@@ -110,6 +110,27 @@ class ImageCodec(Codec):
     def together(self, draws: Sequence[Any]) -> Image.Image:
         """The mean of pictures: of all guesses the one whose squared error is least."""
         return self.decode(self.unpack(self.pack(draws)).mean(0, keepdim=True))[0]
+
+    def resized(self, size: int | Sequence[int] | None) -> Self:
+        """See the base class; (height, width) in pixels."""
+        size = (self.height, self.width) if size is None else (size, size) if isinstance(size, int) else size
+        height, width = size
+        return type(self)((height, width), self.channels)
+
+    def fitting(self, raw: Any) -> Self:
+        """See the base class; a picture is larger where neither side is smaller, and either is longer."""
+        width, height = _upright(raw).size
+        larger = height >= self.height and width >= self.width and (height, width) != (self.height, self.width)
+        return self.resized((height, width)) if larger else self
+
+    def changes(self, mask: Any, raw: Any) -> State:
+        """See the base class; the mask is a picture of the size of the other, white (from mid-grey up) for change."""
+        mask, own = _upright(mask), _upright(raw).size
+        if mask.size != own:
+            raise UserError(f"the mask is of {mask.width}x{mask.height} pixels and the picture of {own[0]}x{own[1]}; "
+                            "give one of the same size")  # fmt: skip
+        white = ImageCodec((self.height, self.width), 1).pack([mask]) >= 128
+        return white.expand(1, *self.shape)
 
     def config(self) -> dict[str, JSON]:
         """Return size and channels."""

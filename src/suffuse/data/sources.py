@@ -12,7 +12,9 @@ from PIL import Image
 
 from suffuse.data.base import Source
 from suffuse.data.files import ROWS
-from suffuse.data.folder import FolderSource, list_folder
+from suffuse.data.folder import FolderSource, Listing, list_folder
+from suffuse.data.pairs import PairSource, open_pairs
+from suffuse.data.pictures import suffixes
 from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.data.rows import open_rows
@@ -27,23 +29,31 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_source(
-    path: str | Path, *, split: str | None = None, kind: str | None = None, target: str | None = None
+    path: str | Path,
+    *,
+    split: str | None = None,
+    kind: str | None = None,
+    target: str | None = None,
+    paired: bool = True,
 ) -> Source:
     """Open a source; nothing is decoded yet.
 
-    A source is a folder of pictures (see `FolderSource`), a parquet file or a folder of them, a set saved by the
-    `datasets` library, or, if nothing of that name is here, a data set of the hub named "user/set".
+    A source is a folder of pictures (see `FolderSource`) or one of them, a parquet file or a folder of them, a set
+    saved by the `datasets` library, or, if nothing of that name is here, a data set of the hub named "user/set".
 
     Args:
         path: where it is.
         split: which part of a source that is divided, e.g. "test"; by default "train" where there is one.
         kind: what the data is; by default found out.
         target: the field that is to be predicted, where there is one.
+        paired: of the kind pairs, whether both pictures of a pair are named alike; else they are of two kinds alone.
 
     Raises:
         UserError: there is no such source, or nothing in it is a picture.
     """
     place = Path(path).expanduser()
+    if kind == PairSource.kind and os.path.exists(place):
+        return open_pairs(place, paired)
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):
@@ -108,6 +118,8 @@ def _open_file(path: Path, split: str | None, kind: str | None, target: str | No
     suffix = path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
     if suffix == ".parquet" and kind in (None, "image") and holds_pictures(path):
         return open_parquet(path, split)
+    if suffix in suffixes() and kind in (None, "image"):
+        return FolderSource(Listing(path.parent, pictures=[path.name]))
     if suffix in ROWS:
         rows = open_rows(path)
         series = series_of(rows, kind == "series") if kind in (None, "series") else None
@@ -120,7 +132,7 @@ def _open_file(path: Path, split: str | None, kind: str | None, target: str | No
     if suffix in (".txt", ".md") or kind == "text":
         return FileSource(path)
     known = ", ".join((".txt", *ROWS, *SEQUENCES))
-    raise UserError(f"{path} is no file that is read; give the folder it is in, or one of {known}")
+    raise UserError(f"{path} is no file that is read; give a picture, a folder, or one of {known}")
 
 
 def _open_folder(folder: Path, split: str | None, kind: str | None) -> Source:

@@ -6,7 +6,9 @@ from suffuse.guidance.given import Given
 from suffuse.guidance.guided import ClassifierFree, Guided, Negative
 from suffuse.guidance.measured import DDNM, DPS, METHODS, DiagonalMoments, Method, Moments, PiGDM
 from suffuse.guidance.observed import Observed
+from suffuse.guidance.regions import Regions
 from suffuse.guidance.rules import RULES, Projected, Rescaled, Rule, Tilted
+from suffuse.guidance.tiled import Tiled
 
 __all__ = [
     "DDNM",
@@ -26,8 +28,10 @@ __all__ = [
     "Observed",
     "PiGDM",
     "Projected",
+    "Regions",
     "Rescaled",
     "Rewarded",
     "Rule",
+    "Tiled",
     "Tilted",
 ]

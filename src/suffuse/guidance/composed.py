@@ -53,7 +53,7 @@ class _All(nn.Module):
         self.denoiser, self.conditions, self.weights = denoiser, conditions, weights
 
     def forward(self, x_t: State, t: Time, condition: Condition) -> Posterior[Any]:
-        told = [_with(condition, each, x_t) for each in self.conditions]
+        told = [also_told(condition, each, x_t) for each in self.conditions]
         nothing = without(told[0]) if condition is None else condition
         free, *answers = asked_together(self.denoiser, x_t, t, [nothing, *told])
         mean, total = answers[0], self.weights[0]  # of the answers so far, by their weights
@@ -101,13 +101,13 @@ class _Any(nn.Module):
         self.denoiser, self.conditions, self.log_densities = denoiser, conditions, log_densities
 
     def forward(self, x_t: Tensor, t: Time, condition: Condition) -> Normal:
-        told = [_with(condition, each, x_t) for each in self.conditions]
+        told = [also_told(condition, each, x_t) for each in self.conditions]
         means = torch.stack([answer.mean for answer in asked_together(self.denoiser, x_t, t, told)], 1)
         share = self.log_densities(x_t, t).softmax(1).to(means.dtype)
         return Normal((share.reshape(*share.shape, *(1,) * (means.ndim - 2)) * means).sum(1))
 
 
-def _with(condition: Condition, told: Told, x_t: State) -> Condition:
+def also_told(condition: Condition, told: Told, x_t: State) -> Condition:
     """What the walk is told, and one condition more."""
     n = batch_size(x_t)
     if condition is None:
