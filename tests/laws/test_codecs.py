@@ -457,3 +457,9 @@ def test_pieces_of_a_long_text_are_the_whole():
     text = "大江东去, 浪淘尽 and so on"
     assert "".join(codec.pieces(text)) == text
     assert all(len(codec.spelling.spell(piece)) <= 5 for piece in codec.pieces(text))
+
+
+def test_a_text_of_the_length_of_a_window_is_shown_whole_whatever_the_streams():
+    codec = TextCodec(Letters(), 8, longest=20)
+    state = codec.unpack(codec.pack(["abcdefgh"] * 200), Streams.of(0, torch.arange(200)))
+    assert codec.decode(state) == ["abcdefgh"] * 200

@@ -23,8 +23,8 @@ class TokenCodec(Codec):
     """Texts to states of L tokens, (B, L) int64 in [0, V), and back.
 
     A shorter text is followed by END tokens, 0, which a model learns as it does all others: so the length of what it
-    draws is part of what it draws. Of a longer one ``unpack`` shows a window of L: with streams anywhere in it, without
-    them the first. A raw item is a string. ``decode(encode(text))`` is the text, where it has at most L tokens.
+    draws is part of what it draws. Of a longer one ``unpack`` shows a window of L: with streams anywhere in it, its END
+    included, without them the first. A text of L tokens is shown as it is. A raw item is a string. ``decode(encode(text))`` is the text, where it has at most L tokens.
 
     In items with holes, ``[[5]]`` is a gap of five tokens, and ``[[]]`` one of all the room that is left.
 
@@ -62,7 +62,8 @@ class TokenCodec(Codec):
         tokens = cast(Tensor, packed).long()
         if rng is None or self.longest == self.length:
             return tokens[:, : self.length]
-        room = ((tokens != END).sum(1) + 1 - self.length).clamp(0, self.longest - self.length)
+        beyond = (tokens != END).sum(1) - self.length
+        room = torch.where(beyond > 0, beyond + 1, 0).clamp(max=self.longest - self.length)
         start = (rng.fold("window").uniform(tokens[:, 0]) * (room + 1)).long()
         return tokens.gather(1, start[:, None] + torch.arange(self.length, device=tokens.device))
 
