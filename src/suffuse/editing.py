@@ -54,7 +54,7 @@ def edit(
     _check_length(model, items)
     walk = _last_part(model, solver, strength)
     edited: dict[int, Any] = {}
-    for sized, rows in _by_size(model, items):
+    for sized, rows in by_size(model, items):
         for part in sized.row_batches(len(rows)):
             numbers = [rows[place] for place in part]
             told = {name: [column[row] for row in numbers] for name, column in values.items()}
@@ -77,7 +77,7 @@ def _edited(
     """Items of one size, in one batch."""
     sampler, times = walk
     x_t, told, rng = model.start(model.told_of(items, values), seeds)
-    x0 = _states(model, items, rng)
+    x0 = states(model, items, rng)
     if times[0] < 1:  # at t = 1 it is the start of any other walk
         x_t = model.denoiser.process.corrupt(x0, float(times[0]), rng)
     denoiser = model.guided(guidance)
@@ -144,7 +144,7 @@ def seen(model: "Model", items: Sequence[Any]) -> list[Any]:
 def noise_of(model: "Model", items: Sequence[Any], told: Condition, evaluations: int) -> Tensor:
     """The noise that belongs to items of the model's size, by the probability-flow ODE."""
     model.denoiser.eval()
-    x0 = _states(model, items, Streams.of(0, range(len(items))))
+    x0 = states(model, items, Streams.of(0, range(len(items))))
     with model.precision():
         return encode(model.denoiser, x0, evaluations, told)
 
@@ -214,7 +214,7 @@ def own_size(model: "Model", item: Any) -> "Model":
     return at_size(model, fitting.shape[1:])
 
 
-def _by_size(model: "Model", items: Sequence[Any]) -> list[tuple["Model", list[int]]]:
+def by_size(model: "Model", items: Sequence[Any]) -> list[tuple["Model", list[int]]]:
     """The rows of items of one size, with a model of that size."""
     found: dict[Any, tuple[Model, list[int]]] = {}
     for row, item in enumerate(items):
@@ -223,7 +223,7 @@ def _by_size(model: "Model", items: Sequence[Any]) -> list[tuple["Model", list[i
     return list(found.values())
 
 
-def _states(model: "Model", items: Sequence[Any], rng: Streams) -> Any:
+def states(model: "Model", items: Sequence[Any], rng: Streams) -> Any:
     """Packed one by one, so that one large picture at a time is in memory."""
     packed = concatenate([model.codec.pack([item]) for item in items])
     return map_leaves(lambda leaf: leaf.to(model.device), model.codec.unpack(packed, rng.fold("unpack")))
