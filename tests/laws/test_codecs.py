@@ -463,3 +463,10 @@ def test_a_text_of_the_length_of_a_window_is_shown_whole_whatever_the_streams():
     codec = TextCodec(Letters(), 8, longest=20)
     state = codec.unpack(codec.pack(["abcdefgh"] * 200), Streams.of(0, torch.arange(200)))
     assert codec.decode(state) == ["abcdefgh"] * 200
+
+
+def test_a_piece_of_a_text_is_a_piece_itself():
+    corpus = ["the caterpillar categorised the catalogue of other cathedrals"] * 20
+    codec = TextCodec(Words.fit(corpus, 300), 6)
+    pieces = codec.pieces("the cathedral of the caterpillar, the cathedrals of others " * 5)
+    assert [codec.pieces(piece) for piece in pieces] == [[piece] for piece in pieces]

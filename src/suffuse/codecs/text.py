@@ -24,7 +24,8 @@ class TokenCodec(Codec):
 
     A shorter text is followed by END tokens, 0, which a model learns as it does all others: so the length of what it
     draws is part of what it draws. Of a longer one ``unpack`` shows a window of L: with streams anywhere in it, its END
-    included, without them the first. A text of L tokens is shown as it is. A raw item is a string. ``decode(encode(text))`` is the text, where it has at most L tokens.
+    included, without them the first. A text of L tokens is shown as it is. A raw item is a string.
+    ``decode(encode(text))`` is the text, where it has at most L tokens.
 
     In items with holes, ``[[5]]`` is a gap of five tokens, and ``[[]]`` one of all the room that is left.
 
@@ -80,11 +81,16 @@ class TokenCodec(Codec):
         """The text in parts of at most L tokens."""
         parts, at = list[str](), 0
         while at < len(raw):
-            ends = range(at + 1, min(len(raw), at + _LETTERS * self.length) + 1)
-            count = bisect_right(ends, self.length, key=lambda end, at=at: len(self.spelling.spell(raw[at:end])))
-            parts.append(raw[at : at + max(count, 1)])
+            most = raw[at : at + _LETTERS * self.length]
+            count = len(most)
+            if self._tokens(most) > self.length:  # a longer part may be of fewer tokens, where a word is whole
+                count = bisect_right(range(1, count), self.length, key=lambda end, most=most: self._tokens(most[:end]))
+            parts.append(most[: max(count, 1)])
             at += max(count, 1)
         return parts or [raw]
+
+    def _tokens(self, text: str) -> int:
+        return len(self.spelling.spell(text))
 
     def partial(self, raw: Sequence[Any]) -> tuple[State, State]:
         """Gaps are what is asked for; of a text that is too long, the part around them is taken."""
