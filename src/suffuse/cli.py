@@ -18,7 +18,7 @@ VERBS = {
     "edit": "change items: a little or much, as a whole or where a mask is white, or on the way to another",
     "classify": "say what every item of a source is: its class, or the target that a model was trained to predict",
     "embed": "turn every item of a source into a vector",
-    "translate": "draw for each text its translation, summary or reply, as pairs in training had them",
+    "translate": "draw what a picture or a text becomes, as pairs in training had it",
     "evaluate": "compare what a model draws with real items that it was not trained on, in a report",
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",

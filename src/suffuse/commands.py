@@ -162,11 +162,12 @@ def edit(
     from suffuse.editing import seen
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
+    from suffuse.scoring import scanned
     from suffuse.store import load
 
     def items_of(path: Path) -> Any:
-        opened = open_source(path, kind=model.codec.kind)
-        return opened.raw(range(len(opened)))
+        opened, report = scanned(path, model)
+        return opened.raw(report.keep)
 
     model = load(run)
     output, items, told = output_of(model.codec.kind), items_of(source), model.parse_condition(condition)
@@ -194,31 +195,37 @@ def translate(
     run: Positional[Path],
     source: Positional[Path],
     out: Path | None = None,
+    draws: int = 1,
     steps: int | None = None,
     guidance: float | None = None,
     sampler: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Draw for each text what it was written to become in training: its translation, summary or reply.
+    """Draw for each item what it became in training: a text's translation, or the picture that belongs to a picture.
 
     Args:
-        run: run folder of a model that was trained on pairs of texts.
-        source: file with a text on each line.
-        out: file to write, in the same order; by default translated.txt in the run folder.
+        run: run folder of a model that was trained on pairs.
+        source: a picture, a folder of them, or a file with a text on each line.
+        out: where to write to; by default translated in the run folder, with a suffix that suits the data.
+        draws: of each picture: several are written beside their mean.
         steps: evaluations of the network for each walk.
-        guidance: weight of the text; 1 is none, 2 to 4 keeps closer to it.
-        sampler: the way to walk by name.
-        seed: of the first; the next have the next seeds.
+        guidance: weight of the item as a condition; 1 is none, 2 to 4 keeps a text closer to it.
+        sampler: the way to walk by name; bridge-mean for the likeliest picture instead of a draw.
+        seed: of the first draw; the next have the next seeds.
     """
-    from suffuse.data.texts import lines_of
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
     from suffuse.store import load
+    from suffuse.translating import named_draws, read
 
-    model, texts = load(run), lines_of(source)
-    with Progress("translating", len(texts)) as progress:
-        items = model.translate(texts, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress.to)
-    print(output_of(model.codec.kind).save(items, out or run / "translated.txt"))
+    model = load(run)
+    output, (names, items) = output_of(model.codec.kind), read(model, source)
+    with Progress("translating", draws * len(items)) as progress:
+        drawn = model.translate(
+            items, draws=draws, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress.to
+        )
+    path = out or run / Path(output.default).with_stem("translated")
+    print(output.save_beside(items, named_draws(model, names, drawn, draws), path))
 
 
 def tune(run: Positional[Path], evaluations: int = 6, guidance: float | None = None, seed: int = 0) -> None:

@@ -51,7 +51,14 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     run = Path(out)
     recipe = recipe or Recipe()
     opened = (
-        source if isinstance(source, Source) else open_source(source, kind=recipe.data.kind, target=recipe.data.target)
+        source
+        if isinstance(source, Source)
+        else open_source(
+            source,
+            kind=recipe.data.kind,
+            target=recipe.data.target,
+            paired=recipe.process.coupling == "independent",
+        )
     )
     with Progress("scanning", len(opened)) as progress:
         report = opened.scan(progress.to)
@@ -63,7 +70,10 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     conditions = {name: fit_condition(opened.column(name), report.keep, kind) for name in recipe.data.condition}
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = kind.codec(recipe, opened, report)
-    batches = Batches(opened, codec, {name: (name, each) for name, each in conditions.items()}, report.keep)
+    told = {name: (name, each) for name, each in conditions.items()}
+    batches = Batches(opened, kind.packer(codec), told, report.keep)
+    conditions |= kind.beside(recipe, codec)
+    sources = opened.sources(report.keep[:_SHOWN])
     data = TrainingData(batches, recipe, kind, opened.overlap)
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
@@ -80,7 +90,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         save_model=lambda folder, weights, progress: model.trained(progress.images, progress.seconds).write(
             folder, weights
         ),
-        show=lambda: preview(model, shown),
+        show=lambda: preview(model, shown, sources),
     )
     return load(run)
 
@@ -141,7 +151,7 @@ class TrainingData:
         return len(self._train)
 
     def batch(self, positions: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
-        """Training items at these positions, for the samples with these global indices; no item has a source."""
+        """Training items at these positions, for the samples with these global indices."""
         return self._shown(self._train.at(positions), index)
 
     def held_out(self, n: int) -> tuple[State, Condition, State | None]:
@@ -151,19 +161,23 @@ class TrainingData:
 
     def _shown(self, places: Tensor, index: Tensor) -> tuple[State, Condition, State | None]:
         rng = Streams.of(self._seed, index)
-        x0, condition = self._batches.batch(places, rng.fold("unpack"))
-        return self._kind.shown(x0, rng, self._recipe), condition or None, None
+        items, condition = self._batches.batch(places, rng.fold("unpack"))
+        x0, own, source = self._kind.shown(items, rng, self._recipe)
+        return x0, condition | own or None, source
 
     def deviation(self, n: int = 1024) -> float:
         """Standard deviation of the real numbers in the first n items, encoded; 1 where there are none."""
-        x0, _ = self._batches.batch(self._train.at(torch.arange(min(n, len(self._train)))))
+        index = torch.arange(min(n, len(self._train)))
+        items, _ = self._batches.batch(self._train.at(index))
+        x0, _, _ = self._kind.shown(items, Streams.of(self._seed, index), self._recipe)
         numbers = [leaf.flatten() for leaf in leaves(x0) if leaf.is_floating_point()]
         return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
 
 
-def preview(model: Model, values: Mapping[str, list[Any]]) -> Image.Image | str:
-    """Samples to look at while training: always of the same conditions and from the same noise."""
-    return output_of(model.codec.kind).show(model.generate(_SHOWN, condition=values or None))
+def preview(model: Model, values: Mapping[str, list[Any]], sources: Sequence[Any]) -> Image.Image | str:
+    """Samples to look at while training: always of the same conditions, or sources, and from the same noise."""
+    drawn = model.translate(sources) if sources else model.generate(_SHOWN, condition=values or None)
+    return output_of(model.codec.kind).show(drawn)
 
 
 def examples(column: list[Any], codec: ConditionCodec, keep: Sequence[int]) -> list[Any]:

@@ -25,11 +25,13 @@ from suffuse.guidance import ClassifierFree
 from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
+from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.solvers import Solvers
+from suffuse.translating import translate
 from suffuse.tree import PRESENT, State, concatenate, empty, leaves, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
@@ -81,11 +83,15 @@ class Model:
         calibration: Calibration | None = None,
     ) -> None:
         self.codec, self.conditions, self.origin = codec, dict(conditions), origin
-        self._recipe = None if recipe is None else KINDS[codec.kind].filled(recipe)
+        self._recipe = None if recipe is None else KINDS[recipe.data.kind or codec.kind].filled(recipe)
         self.sampling = sampling or self.recipe.sampling
-        self.denoiser = denoiser or KINDS[codec.kind].denoiser(self.recipe, codec, self.conditions, origin.sigma_data)
+        self.denoiser = denoiser or self._kind.denoiser(self.recipe, codec, self.conditions, origin.sigma_data)
         self.solvers = solvers or Solvers(origin.images)
         self.calibration = calibration or Calibration(images=origin.images)
+
+    @property
+    def _kind(self) -> Kind:
+        return KINDS[self.recipe.data.kind or self.codec.kind]
 
     @property
     def recipe(self) -> Recipe:
@@ -152,39 +158,35 @@ class Model:
 
     def translate(
         self,
-        items: Sequence[str],
+        items: Sequence[Any],
         *,
+        draws: int = 1,
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Any:
-        """Draw for each text what it was written to become in training: its translation, summary or reply.
-
-        It is :meth:`generate`, told the texts.
+        """Draw for each item what it became in training: a text's translation, or the picture that belongs to it.
 
         Args:
-            items: the texts.
+            items: the texts, or pictures, which are resized and cropped as in training.
+            draws: of each item.
             steps: evaluations of the network, never more; by default the recipe's.
-            guidance: weight of the text, 1 for none; by default the recipe's.
+            guidance: weight of the item as a condition, 1 for none; by default the recipe's.
             sampler: name of the way to walk; by default the recipe's, or the default one.
-            seed: of the first.
-            progress: called with (items done, in all).
+            seed: of the first draw; the next have the next seeds.
+            progress: called with (draws done, in all).
+
+        Returns:
+            The draws of the first item, then those of the second, and so on.
 
         Raises:
-            UserError: the model was not trained on pairs of texts, or a number is out of range.
+            UserError: the model was not trained on pairs, or a number is out of range.
         """
-        told = {self._text_condition(): list(items)}
-        return self.generate(
-            len(items), condition=told, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress
-        )
-
-    def _text_condition(self) -> str:
-        texts = [name for name, codec in self.conditions.items() if codec.spec()["kind"] == "tokens"]
-        if len(texts) != 1:
-            raise UserError(f"{self.origin.name} was not trained on pairs, a text and what to make of it")
-        return texts[0]
+        _check_positive("draws", draws)
+        solver, made = self._walking(steps, guidance, sampler)
+        return self.codec.collect(translate(self, _repeated(items, draws), solver, made, seed, progress))
 
     def infill(
         self,
@@ -321,7 +323,7 @@ class Model:
     @property
     def infills(self) -> bool:
         """Whether it was trained to be told parts of an item."""
-        return self._recipe is not None and KINDS[self.codec.kind].infills(self._recipe)
+        return self._recipe is not None and self._kind.infills(self._recipe)
 
     def _walking(
         self, steps: int | None, guidance: float | None, sampler: str | None

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.grids import TimeLaw, Uniform
+from suffuse.parameterizations import Bridged
 from suffuse.patterns import Pattern
 from suffuse.posteriors import Joint, Posterior
-from suffuse.processes import Gaussian, Process, Product
+from suffuse.processes import Bridge, Gaussian, Process, Product
 from suffuse.rng import RandomSource, Streams, streams
 from suffuse.tree import Condition, State, clean_where, device, expand, map_leaves, mean_per_item, without
 
@@ -115,6 +116,28 @@ class EDMWeight(_OfSNR):
         return (sigma_t**2 + alpha_t**2 * self.sigma_data**2) / (sigma_t * self.sigma_data) ** 2
 
 
+class BridgeWeight(Weight):
+    r""":math:`c_{\text{out}}^{-2}` of ``parameterizations.Bridged``: unit error of that output at every time.
+
+    Args:
+        sigma_data: s, the deviation of the data.
+    """
+
+    process = Bridge
+
+    def __init__(self, sigma_data: float = 0.5) -> None:
+        super().__init__()
+        self.form = Bridged(sigma_data)
+
+    def forward(
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        assert isinstance(process, Bridge)
+        assert isinstance(x0, Tensor)
+        return self.form.weight(t, process, x0) * (x0 - posterior.mean) ** 2
+
+
 class MinSNRWeight(_OfSNR):
     r""":math:`\min(\mathrm{SNR}, \gamma)` on the squared error in x_0, whatever the parameterization.
 
@@ -178,7 +201,7 @@ class LearnedWeight(Weight):
 
 
 class Coupling(ABC):
-    """Which noise goes with which data. The independent coupling is None."""
+    """Which noise, or which source, goes with which data. The independent coupling is None."""
 
     @abstractmethod
     def pair(self, x0: Tensor, noise: Tensor) -> Tensor:
@@ -209,18 +232,22 @@ class Sinkhorn(Coupling):
     Source: "Sinkhorn Distances: Lightspeed Computation of Optimal Transport" (Cuturi, 2013), in the log domain.
 
     Args:
-        epsilon: entropy, as a share of the mean squared distance; positive.
+        epsilon: weight of the entropy, positive.
+        relative: whether epsilon is a share of the mean squared distance, or a squared distance itself. With
+            :math:`2 \sigma^2` of a ``Bridge`` the pairs are those of its Schroedinger bridge: "Simulation-Free
+            Schroedinger Bridges via Score and Flow Matching" (Tong et al., 2024).
         iterations: of the alternating projections.
         seed: of the draw of partners.
     """
 
-    def __init__(self, epsilon: float = 0.05, iterations: int = 100, seed: int = 0) -> None:
+    def __init__(self, epsilon: float = 0.05, iterations: int = 100, seed: int = 0, relative: bool = True) -> None:
+        self.relative = relative
         self.epsilon, self.iterations, self.seed = epsilon, iterations, seed
 
     def log_plan(self, x0: Tensor, noise: Tensor) -> Tensor:
         """Logarithm of the (B, B) plan; its rows sum to one."""
         cost = torch.cdist(x0.flatten(1).double(), noise.flatten(1).double()) ** 2
-        kernel = -cost / (self.epsilon * cost.mean())
+        kernel = -cost / (self.epsilon * cost.mean() if self.relative else self.epsilon)
         potential = torch.zeros_like(kernel[0])
         for _ in range(self.iterations):
             potential = -(kernel - (kernel + potential).logsumexp(1, keepdim=True)).logsumexp(0)
@@ -244,7 +271,8 @@ class Objective(nn.Module):
     Args:
         law: distribution of t.
         weight: of the error at each level.
-        coupling: of noise and data; None is the independent one. Others need ``Gaussian(schedule, coupled=True)``.
+        coupling: of noise and data, or of a bridge's sources and data; None is the independent one. Others need
+            ``Gaussian(schedule, coupled=True)`` or a ``Bridge``.
         dropout: share of the items whose conditions are taken away, for classifier-free guidance.
         pattern: which parts of an item are shown clean, at time 0, and are not asked for; None shows none. A denoiser
             that was trained so can be told parts of what it draws, see ``suffuse.Given``.
@@ -287,7 +315,7 @@ class Objective(nn.Module):
             source: state at t = 1 that is paired with the data: a bridge's source, or noise from :meth:`pair`.
         """
         process = denoiser.process
-        self._check(process)
+        self._check(process, source)
         rng = streams(rng, x0)
         if source is None:
             source = self.pair(x0, rng)
@@ -304,19 +332,23 @@ class Objective(nn.Module):
             loss = map_leaves(lambda leaf, clean: leaf.masked_fill(clean, 0.0), loss, given)
         return mean_per_item(loss)
 
-    def pair(self, x0: State, rng: Streams) -> State | None:
-        """Noise paired with the data by the coupling, or None for the independent one."""
+    def pair(self, x0: State, rng: Streams, source: State | None = None) -> State | None:
+        """Noise, or sources in any order, paired with the data by the coupling; where there is none, as they are."""
         if self.coupling is None:
-            return None
+            return source
         assert isinstance(x0, Tensor)
-        return self.coupling.pair(x0, rng.fold("coupling").normal(x0))
+        noise = rng.fold("coupling").normal(x0) if source is None else source
+        assert isinstance(noise, Tensor)
+        return self.coupling.pair(x0, noise)
 
-    def _check(self, process: Process[Any]) -> None:
+    def _check(self, process: Process[Any], source: State | None) -> None:
         self.weight.check(process)
-        if self.coupling is not None and not (isinstance(process, Gaussian) and process.coupled):
+        between = isinstance(process, Bridge) and source is not None
+        known = between or (isinstance(process, Gaussian) and process.coupled)
+        if self.coupling is not None and not known:
             raise UserError(
                 "a coupling makes noise depend on the data, and the process must know it: "
-                "use Gaussian(schedule, coupled=True)"
+                "use Gaussian(schedule, coupled=True), or a Bridge from a source"
             )
 
 

@@ -167,6 +167,7 @@ PARAMETERIZATION_CASES: list[tuple[forms.Parameterization, Process[Any], Process
     (forms.Data(), FLOW, MASKED),
     (forms.EDM(), FLOW, sf.Bridge(1.0)),
     (forms.Drift(), sf.Bridge(1.0), FLOW),
+    (forms.Bridged(0.7), sf.Bridge(1.0), FLOW),
     (forms.Logits(), MASKED, FLOW),
     (
         forms.Each({"x": forms.Flow(), "kind": forms.Logits()}),

@@ -15,6 +15,7 @@ from suffuse.objectives import (
     EARLIEST,
     WEIGHTS,
     Assignment,
+    BridgeWeight,
     EDMWeight,
     ELBOWeight,
     LearnedWeight,
@@ -23,7 +24,7 @@ from suffuse.objectives import (
     Sinkhorn,
     UniformWeight,
 )
-from suffuse.parameterizations import Affine
+from suffuse.parameterizations import Affine, Bridged
 from suffuse.rng import Streams
 from tests.laws.cases import (
     DISCRETE_CASES,
@@ -97,7 +98,7 @@ def test_gaussian_minimiser_is_the_empirical_posterior_mean(weight, name):
         assert zero_mean(gradients(fault, along)) < LEAST
 
 
-@pytest.mark.parametrize("weight", GENERAL, ids=named)
+@pytest.mark.parametrize("weight", [*GENERAL, BridgeWeight(0.6)], ids=named)
 def test_bridge_minimiser_is_the_empirical_posterior_mean(weight):
     process, source = sf.Bridge(0.7), Streams.of(3, range(N)).normal(torch.empty(N, 1, dtype=F64))
 
@@ -357,6 +358,44 @@ def test_learned_weight_refuses_a_product():
 def test_a_coupling_needs_a_process_that_knows_it(process):
     with pytest.raises(sf.UserError, match="coupled=True"):
         Objective(weight=UniformWeight(), coupling=Assignment())(recording(process)[0], torch.zeros(2, 1))
+
+
+def test_the_weight_of_a_bridge_is_that_of_its_output():
+    process, x0, x1 = sf.Bridge(0.8), *cloud(8)
+    form, answer = Bridged(0.6), torch.linspace(-1, 1, 16, dtype=F64).reshape(8, 2)
+    denoiser, rng = sf.Denoiser.from_function(process, lambda x_t, t, condition: answer), Streams.of(0, range(8))
+    t = rng.low_discrepancy()
+    out = form.coefficients(t, process, x0)[2]
+    expected = (((x0 - answer) / out) ** 2).mean(1)
+    assert close(Objective(weight=BridgeWeight(0.6))(denoiser, x0, rng=rng, source=x1), expected, rtol=1e-10)
+    with pytest.raises(sf.UserError, match="BridgeWeight weighs Bridge processes only"):
+        Objective(weight=BridgeWeight())(recording(FLOW)[0], x0)
+
+
+def test_entropic_pairs_are_those_of_the_bridge():
+    """Sinkhorn's plan at 2 sigma^2 between two Gaussians has the covariance of their Schroedinger bridge."""
+    sigma, a, b, n = 0.8, 1.0, 0.6, 1500
+    quantiles = torch.special.ndtri((torch.arange(n, dtype=F64) + 0.5) / n)[:, None]
+    x0, x1 = a * quantiles, 1 + b * quantiles
+    plan = Sinkhorn(2 * sigma**2, 300, relative=False).log_plan(x0, x1).exp() / n
+    assert close(plan.sum(0), torch.full((n,), 1 / n, dtype=F64), atol=1e-9)
+    covariance = float((plan * (x0 - x0.mean()) * (x1 - x1.mean()).T).sum())
+    # Bunne, Hsieh, Cuturi, Krause (2023): C = (sqrt(4 a^2 b^2 + sigma^4) - sigma^2) / 2
+    assert covariance == pytest.approx((math.sqrt(4 * a**2 * b**2 + sigma**4) - sigma**2) / 2, abs=0.004)
+    assert abs(covariance - a * b) > 0.1  # less than optimal transport
+    share = Sinkhorn(2 * sigma**2 / float((torch.cdist(x0, x1) ** 2).mean()), 300).log_plan(x0, x1).exp() / n
+    assert close(share, plan)
+
+
+def test_a_coupling_pairs_the_sources_of_a_bridge():
+    x0, x1 = cloud(12)
+    coupling, rng = Sinkhorn(0.5, relative=False), Streams.of(3, range(12))
+    objective = Objective(weight=UniformWeight(), coupling=coupling)
+    paired = objective.pair(x0, rng, x1)
+    assert torch.equal(paired, coupling.pair(x0, x1))
+    assert not torch.equal(paired, x1)
+    assert objective.pair(x0, rng).shape == x0.shape
+    assert Objective(weight=UniformWeight()).pair(x0, rng, x1) is x1
 
 
 def test_the_bound_of_a_coupled_process_is_refused():

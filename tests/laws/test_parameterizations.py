@@ -1,6 +1,7 @@
 """Law 3: every form of a network's output says the same thing."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 import suffuse as sf
 from suffuse.objectives import EDMWeight
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine
-from tests.laws.cases import F64, FLOW, MASKED, PARAMETERIZATION_CASES, SCHEDULE_CASES, VP, close
+from tests.laws.cases import F64, FLOW, MASKED, PARAMETERIZATION_CASES, SCHEDULE_CASES, VP, close, numbers
 
 AFFINE = [form for form, _, _ in PARAMETERIZATION_CASES if isinstance(form, Affine)]
 T = torch.linspace(0.02, 0.98, 24, dtype=F64)
@@ -144,6 +145,35 @@ def test_drift_is_the_way_left():
     form, process = sf.parameterizations.Drift(), sf.Bridge(1.0)
     assert close(form.posterior((x0 - x_t) / t, x_t, t[:, 0], process).mean, x0)
     assert torch.equal(form.inputs(x_t, t[:, 0], process)[1], ((1 - t) / t).log()[:, 0])
+
+
+def test_a_bridge_has_unit_inputs_and_targets():
+    """For ends of one deviation that have nothing in common, by the closed-form second moments."""
+    form, process = sf.parameterizations.Bridged(0.7), sf.Bridge(1.3)
+    t = torch.linspace(0.001, 1, 25, dtype=F64)
+    one = torch.ones(25, 1, dtype=F64)
+    scale, skip, out = (each[:, 0] for each in form.coefficients(t, process, one))
+    ends, noise = 0.7**2, 1.3**2 * t * (1 - t)
+    assert close(scale**2 * (((1 - t) ** 2 + t**2) * ends + noise), one[:, 0])
+    # target = ((1 - skip (1 - t)) x_0 - skip (t x_1 + noise)) / out, for which skip leaves the least variance
+    target = (1 - skip * (1 - t)) ** 2 * ends + skip**2 * (t**2 * ends + noise)
+    assert close(target / out**2, one[:, 0])
+    for other in (skip + 0.01, skip - 0.01):
+        assert ((1 - other * (1 - t)) ** 2 * ends + other**2 * (t**2 * ends + noise) > target).all()
+
+
+def test_a_bridges_output_gives_the_data_at_both_ends():
+    form, process = sf.parameterizations.Bridged(0.7), sf.Bridge(1.3)
+    x0, x1, noise = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    t = numbers(1.0, 0.9, 0.5, 0.1, 1e-6)
+    x_t = process.corrupt(x0, t, 0, x1)
+    scale, skip, out = form.coefficients(t, process, x0)
+    assert close(form.posterior((x0 - skip * x_t) / out, x_t, t, process).mean, x0, atol=1e-11)
+    assert torch.equal(form.posterior(noise, x_t, t, process).mean[0], 0.7 * noise[0])  # at t = 1 the output alone
+    assert (form.posterior(noise, x_t, t, process).mean - x_t)[-1].abs().max() < 0.01  # at t = 0 hardly at all
+    inputs, level = form.inputs(x_t, t, process)
+    assert close(inputs, x_t * scale)
+    assert level.tolist() == pytest.approx([-7, -math.log(9), 0, math.log(9), 7], abs=1e-12)
 
 
 def test_logits_are_the_posterior():

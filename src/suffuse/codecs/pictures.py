@@ -48,7 +48,8 @@ class PictureCodec(ConditionCodec):
             raise UserError(f"{wrong!r} is no picture, which this condition takes; translate a file or a folder")
         present = torch.tensor([value is not None for value in values], dtype=torch.bool)
         states = torch.zeros(len(values), *self.pictures.shape)
-        states[present] = self.pictures.encode([value for value in values if value is not None])
+        known = self.pictures.pack([value for value in values if value is not None])
+        states[present] = self.pictures.unpack(known)
         return states, present
 
     def decode(self, values: Tensor) -> list[Image.Image]:

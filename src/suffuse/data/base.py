@@ -89,6 +89,11 @@ class Source(ABC):
     def _values(self, field: str) -> list[Any]:
         """Return a field of all items; the field is one of `fields`."""
 
+    def sources(self, positions: Sequence[int]) -> list[Any]:
+        """What is to be translated to the items at these positions; nothing, where they are no pairs."""
+        del positions
+        return []
+
     def column(self, field: str) -> list[Any]:
         """Return the values of one field, one per item, None where it is missing.
 

@@ -44,7 +44,7 @@ class Bridge(Process[Tensor]):
 
     def prior(self, like: Tensor, rng: RandomSource = None) -> Tensor:
         """Refused: a bridge starts from data."""
-        raise UserError("a bridge has no prior: it starts from the source data at t = 1, so give that as x1")
+        raise UserError("a bridge has no prior: it starts from source data at t = 1; give that as x1, or translate it")
 
     def corrupt(self, x0: Tensor, t: Time, rng: RandomSource = None, source: Tensor | None = None) -> Tensor:
         """See the class; ``source`` is x_1 and must be given."""

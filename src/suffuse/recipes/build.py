@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from suffuse.codecs.base import ConditionCodec
+from suffuse.errors import UserError
 from suffuse.grids import LogitNormal, LogNormal, TimeLaw, Uniform
 from suffuse.networks import Transformer, UNet
 from suffuse.networks.base import Network
-from suffuse.networks.conditions import Classes, Kind, Tokens, Vector
+from suffuse.networks.conditions import Classes, Kind, Picture, Tokens, Vector
 from suffuse.objectives import (
     Assignment,
     Coupling,
@@ -36,6 +37,8 @@ def build_process(section: ProcessSection) -> Gaussian:
 
 def _schedule(section: ProcessSection) -> Schedule:
     assert section.noise_schedule is not None
+    if section.noise_schedule == "bridge":
+        raise UserError("a bridge goes between pairs: add --kind pairs, or take another --noise-schedule")
     return SCHEDULES[section.noise_schedule]()
 
 
@@ -50,6 +53,8 @@ def _condition(spec: Mapping[str, Any]) -> Kind:
             return Classes(spec["count"])
         case "vector":
             return Vector(spec["size"])
+        case "picture":
+            return Picture(spec["channels"])
         case _:
             return Tokens(spec["vocabulary"], spec["length"])
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.image import ImageCodec
@@ -15,10 +14,10 @@ from suffuse.denoiser import Denoiser
 from suffuse.objectives import Objective
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine
 from suffuse.recipes.build import build_network, build_objective, build_process
-from suffuse.recipes.kind import Kind, fill
+from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
-from suffuse.tree import State
+from suffuse.tree import State, map_leaves
 
 
 class ImageKind(Kind):
@@ -72,12 +71,17 @@ class ImageKind(Kind):
         assert recipe.data.size is not None
         return build_objective(recipe, sigma_data, redundancy=recipe.data.size / 8)
 
-    def shown(self, x0: State, rng: Streams, recipe: Recipe) -> State:
+    def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
         """Mirrored half of the time, where that is asked for."""
-        if not recipe.data.flip:
-            return x0
-        assert isinstance(x0, Tensor)
-        return mirror(x0, rng.fold("flip").uniform(torch.empty(len(rng))) < 0.5)
+        return mirrored(items, rng, recipe), {}, None
+
+
+def mirrored(items: State, rng: Streams, recipe: Recipe) -> State:
+    """Half of the items mirrored, all pictures of an item alike, where that is asked for."""
+    if not recipe.data.flip:
+        return items
+    which = rng.fold("flip").uniform(torch.empty(len(rng))) < 0.5
+    return map_leaves(lambda leaf: mirror(leaf, which), items)
 
 
 def channels_of(modes: Mapping[str, int]) -> int:

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
+from torch import Tensor
 
 from suffuse.codecs.base import Codec, ConditionCodec
-from suffuse.data.base import Source
+from suffuse.data.base import Packer, Source
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
 from suffuse.objectives import Objective
@@ -15,6 +16,7 @@ from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State
 
+Shown: TypeAlias = tuple[State, dict[str, Tensor], State | None]
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -58,6 +60,15 @@ class Kind(ABC):
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """The objective of a recipe."""
 
+    def packer(self, codec: Codec) -> Packer:
+        """What packs the items of a source; where these are items of the codec, that."""
+        return codec
+
+    def beside(self, recipe: Recipe, codec: Codec) -> dict[str, ConditionCodec]:
+        """Codecs of what an item tells the network by itself, beside the fields that are conditions."""
+        del recipe, codec
+        return {}
+
     def condition(self, values: Sequence[Any]) -> ConditionCodec | None:
         """A codec of its own for a field with these values; None for the one that all kinds share."""
         del values
@@ -66,10 +77,19 @@ class Kind(ABC):
         """Whether a model of a filled recipe can be told parts of an item, and draw the others."""
         return bool(recipe.objective.given)
 
-    def shown(self, x0: State, rng: Streams, recipe: Recipe) -> State:
-        """Items as they are shown in training: mirrored, or cut to a window, by each sample's own streams."""
+    def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
+        """Items as they are shown in training: mirrored, or cut to a window, by each sample's own streams.
+
+        Args:
+            items: states, as the packer unpacks them.
+            rng: streams of the samples.
+            recipe: says how.
+
+        Returns:
+            Clean states, conditions that the items tell by themselves, and the states at t = 1 that belong to them.
+        """
         del rng, recipe
-        return x0
+        return items, {}, None
 
 
 def fill(section: Part, **choices: Any) -> Part:

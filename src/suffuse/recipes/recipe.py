@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from suffuse.training.config import TrainingConfig
 
-KindName: TypeAlias = Literal["image", "text", "sequence", "table", "series"]
+KindName: TypeAlias = Literal["image", "pairs", "text", "sequence", "table", "series"]
 """The kinds of data that models are made of."""
 
 
@@ -83,14 +83,21 @@ class NetworkSection(Section):
 class ProcessSection(Section):
     """How data is destroyed, and what the network's output means."""
 
-    noise_schedule: Literal["edm", "cosine", "flow", "vp"] | None = Field(
-        default=None, description="noise schedule, for data of real numbers; by default edm, and flow for tables"
+    noise_schedule: Literal["edm", "cosine", "flow", "vp", "bridge"] | None = Field(
+        default=None,
+        description="noise schedule, for data of real numbers; by default edm, flow for tables, and for pairs bridge: "
+        "no noise to begin with, but the source",
+    )
+    bridge_sigma: float | None = Field(
+        default=None, gt=0, description="bridge: its deviation, of which half is noise in the middle; by default 0.5"
     )
     parameterization: Literal["edm", "velocity", "flow", "epsilon", "data"] = Field(
         default="edm", description="meaning of the network's output, for data of real numbers"
     )
     coupling: Literal["independent", "assignment", "sinkhorn"] = Field(
-        default="independent", description="which noise goes with which item, for data of real numbers"
+        default="independent",
+        description="which noise goes with which item, for data of real numbers; sinkhorn for pairs that are none, but "
+        "two kinds of pictures",
     )
     jumps: Literal["masked", "uniform"] = Field(
         default="masked", description="what becomes of tokens: they are hidden, or replaced by any other"

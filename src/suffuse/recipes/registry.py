@@ -2,12 +2,14 @@
 
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
+from suffuse.recipes.pairs import PairsKind
 from suffuse.recipes.series import SeriesKind
 from suffuse.recipes.table import TableKind
 from suffuse.recipes.tokens import SequenceKind, TextKind
 
 KINDS: dict[str, Kind] = {
     "image": ImageKind(),
+    "pairs": PairsKind(),
     "table": TableKind(),
     "text": TextKind(),
     "sequence": SequenceKind(),

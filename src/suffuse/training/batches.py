@@ -46,7 +46,7 @@ class Batch:
         index: (B,) int64.
         x0: clean state.
         condition: what the denoiser is told.
-        source: state at t = 1 that is paired with the data, or None.
+        source: state at t = 1 that is paired with the data, or will be by the coupling; or None.
     """
 
     index: Tensor
@@ -75,7 +75,7 @@ class Feed:
     Args:
         data: where items come from.
         config: batch size and seed.
-        objective: whose coupling pairs noise with the data, over the global batch.
+        objective: whose coupling pairs noise, or sources, with the data, over the global batch.
         accelerator: the processes.
 
     Raises:
@@ -117,13 +117,14 @@ class Feed:
         return batch.map(Tensor.pin_memory) if self._accelerator.device.type == "cuda" else batch
 
     def _paired(self, step: int, batch: Batch) -> Batch:
-        """With noise that the coupling has paired, whatever the number of processes and parts."""
-        if self._objective.coupling is None or batch.source is not None:
+        """With what the coupling has paired, whatever the number of processes and parts."""
+        if self._objective.coupling is None:
             return batch
         size, share = self._config.batch, len(batch.index)
         index = torch.arange(step * size, (step + 1) * size, device=batch.index.device)
         x0 = self._accelerator.gather(batch.x0)
-        source = self._objective.pair(x0, Streams.of(self._config.seed, index).fold(PURPOSE))
+        given = None if batch.source is None else self._accelerator.gather(batch.source)
+        source = self._objective.pair(x0, Streams.of(self._config.seed, index).fold(PURPOSE), given)
         first = self._accelerator.process_index * share
         own = None if source is None else map_leaves(lambda leaf: leaf[first : first + share], source)
         return Batch(batch.index, batch.x0, batch.condition, own)

@@ -115,7 +115,7 @@ class HeldOut:
         denoiser, objective, x0 = self._loss.denoiser, self._loss.objective, chunk.x0
         process = denoiser.process
         t = objective.law.quantile(rng.low_discrepancy()).clamp(min=EARLIEST).to(device)
-        source = objective.pair(x0, rng) if chunk.source is None else chunk.source
+        source = objective.pair(x0, rng, chunk.source)
         x_t = process.corrupt(x0, t, rng, source)
         with self._loss.precision(device):
             posterior = denoiser(x_t, t, chunk.condition)

@@ -1,0 +1,134 @@
+"""Models of pictures that belong to others: what a picture becomes, learned from pairs, or from two kinds alone."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.pictures import SOURCE, TARGET, PairPacker, PictureCodec
+from suffuse.data.base import Source
+from suffuse.data.report import Report
+from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
+from suffuse.objectives import BridgeWeight, LearnedWeight, Objective, Sinkhorn
+from suffuse.parameterizations import Bridged
+from suffuse.processes import Bridge
+from suffuse.recipes.build import build_network, build_time_law, build_weight
+from suffuse.recipes.image import ImageKind, mirrored
+from suffuse.recipes.kind import Kind, Shown, fill
+from suffuse.recipes.recipe import ProcessSection, Recipe
+from suffuse.rng import Streams
+from suffuse.tree import State
+
+_PICTURES = ImageKind()
+_SIGMA = 0.5
+
+
+class PairsKind(Kind):
+    """Pairs of pictures: a bridge from the source to the target, or a Gaussian process that is told the source.
+
+    Without pairs it is a Schroedinger bridge: sources and targets of a batch are paired by the entropic plan, and the
+    network, which sees the walk alone, is not told where it began.
+    """
+
+    def filled(self, recipe: Recipe) -> Recipe:
+        """See the base class."""
+        recipe = recipe.model_copy(
+            update={
+                "data": fill(recipe.data, kind="pairs"),
+                "process": fill(recipe.process, noise_schedule="bridge"),
+            }
+        )
+        if not _bridged(recipe.process):
+            if recipe.process.coupling != "independent":
+                raise UserError("pictures that do not pair are coupled by a bridge; leave out --noise-schedule")
+            return _PICTURES.filled(recipe)
+        _check(recipe)
+        recipe = recipe.model_copy(
+            update={
+                "process": fill(recipe.process, bridge_sigma=_SIGMA),
+                "objective": fill(recipe.objective, time_law="uniform", learned_weight=False),
+                "sampling": fill(recipe.sampling, sampling_steps=30),
+            }
+        )
+        return _PICTURES.filled(recipe)
+
+    def completed(self, recipe: Recipe, source: Source, report: Report) -> Recipe:
+        """Size and channels are chosen from the data, as for pictures alone."""
+        return _PICTURES.completed(self.filled(recipe), source, report)
+
+    def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
+        """Of both sides alike."""
+        return _PICTURES.codec(recipe, source, report)
+
+    def packer(self, codec: Codec) -> PairPacker:
+        """Of both sides."""
+        assert isinstance(codec, ImageCodec)
+        return PairPacker(codec)
+
+    def beside(self, recipe: Recipe, codec: Codec) -> dict[str, ConditionCodec]:
+        """The source, where it is told."""
+        assert isinstance(codec, ImageCodec)
+        return {SOURCE: PictureCodec(codec)} if _paired(recipe) else {}
+
+    def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
+        """The target; the source as a condition, as the start of a bridge, or as both."""
+        items = mirrored(items, rng, recipe)
+        assert isinstance(items, Mapping)
+        source, target = items[SOURCE], items[TARGET]
+        assert isinstance(source, Tensor)
+        told = {SOURCE: source} if _paired(recipe) else {}
+        return target, told, source if _bridged(self.filled(recipe).process) else None
+
+    def denoiser(
+        self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
+    ) -> Denoiser:
+        """See the base class."""
+        recipe, shape = self.filled(recipe), codec.shape
+        if not _bridged(recipe.process):
+            return _PICTURES.denoiser(recipe, codec, conditions, sigma_data)
+        assert isinstance(shape, tuple)
+        network = build_network(recipe.network, shape, conditions)
+        return Denoiser(network, _bridge(recipe.process), Bridged(sigma_data), shape)
+
+    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+        """Of a bridge, the error of the network's own output at all times alike."""
+        recipe = self.filled(recipe)
+        if not _bridged(recipe.process):
+            return _PICTURES.objective(recipe, sigma_data)
+        bridge, section = _bridge(recipe.process), recipe.objective
+        weight = BridgeWeight(sigma_data) if section.weight == "edm" else build_weight(section, sigma_data)
+        return Objective(
+            build_time_law(recipe),
+            LearnedWeight(weight) if section.learned_weight else weight,
+            None if _paired(recipe) else Sinkhorn(2 * bridge.sigma**2, relative=False),
+            section.condition_dropout,
+        )
+
+
+def _paired(recipe: Recipe) -> bool:
+    return recipe.process.coupling == "independent"
+
+
+def _bridged(section: ProcessSection) -> bool:
+    return section.noise_schedule == "bridge"
+
+
+def _bridge(section: ProcessSection) -> Bridge:
+    assert section.bridge_sigma is not None
+    return Bridge(section.bridge_sigma)
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse what is of Gaussian processes alone."""
+    process, objective = recipe.process, recipe.objective
+    if process.coupling == "assignment":
+        raise UserError("pictures that do not pair are coupled by sinkhorn, whose entropy is the bridge's, "
+                        "not by assignment")  # fmt: skip
+    if process.parameterization != "edm":
+        raise UserError(f"the output of a bridge's network has one meaning, and {process.parameterization} is not it; "
+                        "leave out --parameterization")  # fmt: skip
+    if objective.time_law == "log-normal" or objective.weight == "min-snr":
+        raise UserError("a bridge has no noise schedule, which --time-law log-normal and --weight min-snr are of; "
+                        "leave them out")  # fmt: skip

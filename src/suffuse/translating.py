@@ -1,0 +1,127 @@
+"""What items become: drawn by a model that is told them, or that starts its walk from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.text import TextCodec
+from suffuse.data.sources import open_source
+from suffuse.data.texts import lines_of
+from suffuse.errors import UserError
+from suffuse.pictures import named, signed
+from suffuse.processes import Bridge
+from suffuse.samplers import Sampler, sample
+
+if TYPE_CHECKING:
+    from suffuse.model import Model
+
+
+def translate(
+    model: "Model",
+    items: Sequence[Any],
+    solver: tuple[Sampler, Tensor],
+    made: Mapping[str, Any],
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """Draw what each item becomes. Draw i is a function of its item and seed + i alone.
+
+    Args:
+        model: that was trained on pairs, or on two kinds of items.
+        items: to translate; one of which several draws are wanted comes several times.
+        solver: the way to walk, and its times.
+        made: what the draws say of how they were made; has the weight of the condition as ``guidance``.
+        seed: of the first draw; the next have the next seeds.
+        progress: called with (draws done, in all).
+
+    Raises:
+        UserError: the model translates nothing.
+    """
+    condition, bridge = _told(model), isinstance(model.denoiser.process, Bridge)
+    walk, times = solver
+    drawn: list[Any] = []
+    for rows in model.row_batches(len(items)):
+        some, seeds = [items[row] for row in rows], [seed + row for row in rows]
+        told = {} if condition is None else {condition: some}
+        x1, encoded, rng = model.start(told, seeds, sources=some if bridge else None)
+        with model.precision():
+            state = sample(model.guided(made["guidance"]), walk, x1, times, encoded, rng)
+        for own, item, draw in zip(seeds, some, model.codec.decode(state), strict=True):
+            notes = {} if condition is None else {condition: model.conditions[condition].note(item)}
+            drawn.append(signed(draw, {**made, "seed": own, "condition": notes}))
+        if progress is not None:
+            progress(len(drawn), len(items))
+    return drawn
+
+
+def read_kind(model: "Model") -> str:
+    """Kind of the items that a model translates.
+
+    Raises:
+        UserError: it translates nothing.
+    """
+    condition = _told(model)
+    kind = model.codec.kind if condition is None else model.conditions[condition].reads
+    assert kind is not None
+    return kind
+
+
+def _told(model: "Model") -> str | None:
+    """The condition that is told what is translated; None where the walk only starts from it."""
+    names = [name for name, codec in model.conditions.items() if codec.reads is not None]
+    if len(names) == 1:
+        return names[0]
+    if names or not isinstance(model.denoiser.process, Bridge):
+        raise UserError(f"{model.origin.name} was not trained on pairs, an item and what to make of it")
+    return None
+
+
+def read(model: "Model", path: Path) -> tuple[list[str], list[Any]]:
+    """Names and items of what is to be translated: the lines of a text, or a picture or a folder of them.
+
+    Raises:
+        UserError: nothing is there that the model translates.
+    """
+    return _READERS[read_kind(model)](model, path)
+
+
+def _lines(model: "Model", path: Path) -> tuple[list[str], list[str]]:
+    lines = lines_of(path)
+    return [f"line {number}" for number in range(1, len(lines) + 1)], lines
+
+
+def _pictures(model: "Model", path: Path) -> tuple[list[str], list[Any]]:
+    """At the size of the model's own, so that a folder of large ones fits into memory."""
+    source, codec = open_source(path, kind=ImageCodec.kind), model.codec
+    report = source.scan()
+    if report.left_out:
+        print(report.summary())
+    names = [name.replace("/", "-") for name in source.names(report.keep)]
+    stems = [name.rpartition(".")[0] or name for name in names]
+    items = [codec.decode(codec.encode(source.raw([place])))[0] for place in report.keep]
+    return stems if len({*stems}) == len(names) else names, items
+
+
+_READERS: Mapping[str, Callable[["Model", Path], tuple[list[str], list[Any]]]] = MappingProxyType(
+    {TextCodec.kind: _lines, ImageCodec.kind: _pictures}
+)
+
+
+def named_draws(model: "Model", names: Sequence[str], drawn: Sequence[Any], draws: int) -> list[Any]:
+    """Draws that say what they were drawn for; of several for each, their mean comes after them.
+
+    Raises:
+        UserError: these items cannot be summed up.
+    """
+    if draws == 1:
+        return [named(item, name) for item, name in zip(drawn, names, strict=True)]
+    result: list[Any] = []
+    for place, name in enumerate(names):
+        each = drawn[place * draws : (place + 1) * draws]
+        mean = named(model.codec.together(each), f"{name}-mean", like=each[0])
+        result += [*(named(item, f"{name}-{number}") for number, item in enumerate(each, 1)), mean]
+    return result
