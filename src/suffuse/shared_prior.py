@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
-from suffuse.editing import at_size, by_size, states
+from suffuse.editing import by_size, own_size, states
 from suffuse.errors import UserError
 from suffuse.inversion import encode
 from suffuse.processes import Gaussian
@@ -48,8 +48,9 @@ def carry(
     Example:
         >>> import suffuse as sf
         >>> process = sf.Gaussian(sf.schedules.Flow())
-        >>> one, other = (sf.exact.GaussianMixture(torch.full((1, 1), m), torch.tensor([s])) for m, s in ((1, 1), (5, 2)))
-        >>> carry(one.denoiser(process), other.denoiser(process), torch.tensor([[2.0]]), 50).round(decimals=2)
+        >>> laws = (sf.exact.GaussianMixture(torch.full((1, 1), m), torch.tensor([s])) for m, s in ((1, 1), (5, 2)))
+        >>> one, other = (law.denoiser(process) for law in laws)
+        >>> carry(one, other, torch.tensor([[2.0]]), 50).round(decimals=2)
         tensor([[7.]])
     """
     x1 = encode(source, x0, evaluations, told)
@@ -96,7 +97,7 @@ def carry_items(
                         f"{target.codec.shape}; train both on one size")  # fmt: skip
     carried: dict[int, Any] = {}
     for sized, rows in by_size(source, items):
-        other = target if sized is source else at_size(target, sized.codec.shape[1:])
+        other = own_size(target, items[rows[0]])
         for part in sized.row_batches(len(rows)):
             numbers = [rows[place] for place in part]
             x0 = states(sized, [items[row] for row in numbers], Streams.of(0, range(len(numbers))))

@@ -125,6 +125,10 @@ class ImageCodec(Codec):
 
     def changes(self, mask: Any, raw: Any) -> State:
         """See the base class; the mask is a picture of the size of the other, white (from mid-grey up) for change."""
+        if not isinstance(mask, Image.Image):
+            raise UserError(
+                f"a mask of pictures is a picture, white where they may change, not a {type(mask).__name__}"
+            )
         mask, own = _upright(mask), _upright(raw).size
         if mask.size != own:
             raise UserError(f"the mask is of {mask.width}x{mask.height} pixels and the picture of {own[0]}x{own[1]}; "
