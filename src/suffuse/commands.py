@@ -195,6 +195,9 @@ def translate(
     run: Positional[Path],
     source: Positional[Path],
     out: Path | None = None,
+    to: Path | None = None,
+    condition: tuple[str, ...] = (),
+    from_condition: tuple[str, ...] = (),
     draws: int = 1,
     steps: int | None = None,
     guidance: float | None = None,
@@ -203,10 +206,16 @@ def translate(
 ) -> None:
     """Draw for each item what it became in training: a text's translation, or the picture that belongs to a picture.
 
+    With --to, --condition or --from-condition no pairs are needed: an item is walked up to its noise, and down again as
+    one of another model, or of another class.
+
     Args:
-        run: run folder of a model that was trained on pairs.
+        run: run folder of a model that was trained on pairs, or for --to and conditions of any model of pictures.
         source: a picture, a folder of them, or a file with a text on each line.
         out: where to write to; by default translated in the run folder, with a suffix that suits the data.
+        to: run folder of a model of what the items are to become.
+        condition: what they are to become, as for generate.
+        from_condition: what they are.
         draws: of each picture: several are written beside their mean.
         steps: evaluations of the network for each walk.
         guidance: weight of the item as a condition; 1 is none, 2 to 4 keeps a text closer to it.
@@ -218,11 +227,22 @@ def translate(
     from suffuse.store import load
     from suffuse.translating import named_draws, read
 
-    model = load(run)
-    output, (names, items) = output_of(model.codec.kind), read(model, source)
+    model, other = load(run), None if to is None else load(to)
+    told, wanted = model.parse_condition(from_condition), (other or model).parse_condition(condition)
+    paired = other is None and told is None and wanted is None
+    output, (names, items) = output_of(model.codec.kind), read(model, source, paired)
     with Progress("translating", draws * len(items)) as progress:
         drawn = model.translate(
-            items, draws=draws, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=progress.to
+            items,
+            to=other,
+            condition=wanted,
+            from_condition=told,
+            draws=draws,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            seed=seed,
+            progress=progress.to,
         )
     path = out or run / Path(output.default).with_stem("translated")
     print(output.save_beside(items, named_draws(model, names, drawn, draws), path))

@@ -30,6 +30,7 @@ from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
+from suffuse.shared_prior import carry_items
 from suffuse.solvers import Solvers
 from suffuse.translating import translate
 from suffuse.tree import PRESENT, State, concatenate, empty, leaves, map_leaves
@@ -160,6 +161,9 @@ class Model:
         self,
         items: Sequence[Any],
         *,
+        to: "Model | None" = None,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        from_condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
         draws: int = 1,
         steps: int | None = None,
         guidance: float | None = None,
@@ -169,8 +173,14 @@ class Model:
     ) -> Any:
         """Draw for each item what it became in training: a text's translation, or the picture that belongs to it.
 
+        With another model, or another condition, no pairs are needed: an item is walked up to its noise by this model,
+        and down from there by the other, see :func:`suffuse.shared_prior.carry`. It then becomes one and the same.
+
         Args:
             items: the texts, or pictures, which are resized and cropped as in training.
+            to: model that the items are to be of, without pairs; of a Gaussian process and of one shape with this one.
+            condition: what the items are to be, without pairs.
+            from_condition: what they are.
             draws: of each item.
             steps: evaluations of the network, never more; by default the recipe's.
             guidance: weight of the item as a condition, 1 for none; by default the recipe's.
@@ -182,9 +192,17 @@ class Model:
             The draws of the first item, then those of the second, and so on.
 
         Raises:
-            UserError: the model was not trained on pairs, or a number is out of range.
+            UserError: the model was not trained on pairs, the two models do not fit, or a number is out of range.
         """
         _check_positive("draws", draws)
+        if to is not None or condition is not None or from_condition is not None:
+            if draws > 1 or sampler is not None:
+                raise UserError(
+                    "without pairs an item becomes one other by a walk of its own; leave out draws and sampler"
+                )
+            other = to or self
+            told, wanted = self.columns(from_condition, len(items)), other.columns(condition, len(items))
+            return other.codec.collect(carry_items(self, other, items, told, wanted, steps, guidance, seed, progress))
         solver, made = self._walking(steps, guidance, sampler)
         return self.codec.collect(translate(self, _repeated(items, draws), solver, made, seed, progress))
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
-from suffuse.editing import by_size, own_size, states
+from suffuse.editing import EVALUATIONS, by_size, own_size, states
 from suffuse.errors import UserError
 from suffuse.inversion import encode
+from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.rng import Streams
 from suffuse.samplers import default, sample
@@ -73,8 +74,9 @@ def carry_items(
     items: Sequence[Any],
     told: Mapping[str, Sequence[Any]],
     wanted: Mapping[str, Sequence[Any]],
-    evaluations: int,
-    guidance: float = 1.0,
+    evaluations: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
     """Raw items of one model as those of another; see :func:`carry`.
@@ -85,8 +87,10 @@ def carry_items(
         items: to translate.
         told: what they are, a column for each condition of the source.
         wanted: what they are to be, a column for each condition of the target.
-        evaluations: of each network.
-        guidance: weight of the target's condition.
+        evaluations: of each network; by default ``suffuse.editing.EVALUATIONS``.
+        guidance: weight of the target's condition, by default 1: the way up has none, and what it keeps of an item is
+            lost in a way down with another.
+        seed: number by which the first is known; nothing is drawn.
         progress: called with (items done, in all).
 
     Raises:
@@ -95,19 +99,24 @@ def carry_items(
     if source.codec.shape != target.codec.shape:
         raise UserError(f"{source.origin.name} is of shape {source.codec.shape} and {target.origin.name} of shape "
                         f"{target.codec.shape}; train both on one size")  # fmt: skip
+    evaluations, guidance = evaluations or EVALUATIONS, 1.0 if guidance is None else guidance
+    made = {"suffuse": source.origin.version, "model": target.origin.name, "from": source.origin.name}
+    made |= {"evaluations": evaluations, "guidance": guidance}
     carried: dict[int, Any] = {}
     for sized, rows in by_size(source, items):
         other = own_size(target, items[rows[0]])
         for part in sized.row_batches(len(rows)):
             numbers = [rows[place] for place in part]
             x0 = states(sized, [items[row] for row in numbers], Streams.of(0, range(len(numbers))))
-            each = (
-                model.encode_condition({name: [column[row] for row in numbers] for name, column in columns.items()})
-                for model, columns in ((sized, told), (other, wanted))
-            )
+            known = _encoded(sized, told, numbers), _encoded(other, wanted, numbers)
             with sized.precision():
-                x = carry(sized.denoiser.eval(), other.guided(guidance).eval(), x0, evaluations, *each)
-            carried |= zip(numbers, other.codec.decode(x), strict=True)
+                x = carry(sized.denoiser.eval(), other.guided(guidance).eval(), x0, evaluations, *known)
+            for row, item in zip(numbers, other.codec.decode(x), strict=True):
+                carried[row] = signed(item, made | {"seed": seed + row})
             if progress is not None:
                 progress(len(carried), len(items))
     return [carried[row] for row in range(len(items))]
+
+
+def _encoded(model: "Model", columns: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> Condition:
+    return model.encode_condition({name: [own[row] for row in rows] for name, own in columns.items()}, model.device)

@@ -80,13 +80,21 @@ def _told(model: "Model") -> str | None:
     return None
 
 
-def read(model: "Model", path: Path) -> tuple[list[str], list[Any]]:
+def read(model: "Model", path: Path, paired: bool = True) -> tuple[list[str], list[Any]]:
     """Names and items of what is to be translated: the lines of a text, or a picture or a folder of them.
+
+    Args:
+        model: that translates.
+        path: of the items.
+        paired: whether it was trained to; otherwise the items are such as it draws.
 
     Raises:
         UserError: nothing is there that the model translates.
     """
-    return _READERS[read_kind(model)](model, path)
+    kind = read_kind(model) if paired else model.codec.kind
+    if kind not in _READERS:
+        raise UserError(f"items of the kind {kind} are not translated without pairs; pictures are")
+    return _READERS[kind](model, path)
 
 
 def _lines(model: "Model", path: Path) -> tuple[list[str], list[str]]:
