@@ -120,14 +120,14 @@ class BridgeWeight(Weight):
     r""":math:`c_{\text{out}}^{-2}` of ``parameterizations.Bridged``: unit error of that output at every time.
 
     Args:
-        sigma_data: s, the deviation of the data.
+        form: the meaning of that output.
     """
 
     process = Bridge
 
-    def __init__(self, sigma_data: float = 0.5) -> None:
+    def __init__(self, form: Bridged) -> None:
         super().__init__()
-        self.form = Bridged(sigma_data)
+        self.form = form
 
     def forward(
         self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor

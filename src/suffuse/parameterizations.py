@@ -176,18 +176,19 @@ class Drift(Parameterization):
 class Bridged(Parameterization):
     r"""For a bridge, input, output and residual of unit variance at every time.
 
-    With :math:`n = s^2 ((1 - t)^2 + t^2) + \sigma^2 t (1 - t)`, the variance of :math:`x_t` between ends of deviation s
-    that have nothing in common, the input is :math:`x_t / \sqrt n` and
+    With :math:`n = s^2 ((1 - t)^2 + t^2 + 2 \rho t (1 - t)) + \sigma^2 t (1 - t)`, the variance of :math:`x_t` between
+    ends of deviation s and correlation :math:`\rho`, the input is :math:`x_t / \sqrt n` and
 
-    .. math:: x_0 = \frac{(1 - t) s^2}{n} x_t + s \sqrt{\frac{t^2 s^2 + \sigma^2 t (1 - t)}{n}} F,
+    .. math:: x_0 = \frac{s^2 (1 - t + \rho t)}{n} x_t + s \sqrt{\frac{t^2 s^2 (1 - \rho^2) + \sigma^2 t (1 - t)}{n}} F,
 
-    so that at t = 0 the state is kept, where only the last of the noise is left to be found, and at t = 1 the output
-    alone is the data. Where the ends have much in common the output is smaller than one in the middle.
+    so that at t = 0 the state is kept, where only the last of the noise is left to be found, and at t = 1 the output is
+    what the source does not say by itself.
 
-    Source: "Denoising Diffusion Bridge Models" (Zhou, Lou, Khanna, Ermon, 2024), section 4.1, without a covariance.
+    Source: "Denoising Diffusion Bridge Models" (Zhou, Lou, Khanna, Ermon, 2024), section 4.1, for ends alike.
 
     Args:
-        sigma_data: s, the deviation of the data.
+        sigma_data: s, the deviation of both ends.
+        correlation: of their elements, in (-1, 1).
 
     Example:
         >>> q = Bridged(0.5).posterior(torch.full((1, 2), 2.0), torch.zeros(1, 2), 1.0, Bridge(0.5))
@@ -197,15 +198,15 @@ class Bridged(Parameterization):
 
     process = Bridge
 
-    def __init__(self, sigma_data: float = 0.5) -> None:
-        self.sigma_data = sigma_data
+    def __init__(self, sigma_data: float = 0.5, correlation: float = 0.0) -> None:
+        self.sigma_data, self.correlation = sigma_data, correlation
 
     def coefficients(self, t: Time, process: Bridge, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r"""Scale of the input, and :math:`(c_{\text{skip}}, c_{\text{out}})`, to broadcast against ``like``."""
-        t, s2 = expand(as_time(t, like), like), self.sigma_data**2
+        t, s2, rho = expand(as_time(t, like), like), self.sigma_data**2, self.correlation
         noise = process.sigma**2 * t * (1 - t)
-        total = s2 * ((1 - t) ** 2 + t**2) + noise
-        skip, out = (1 - t) * s2 / total, (s2 * (t**2 * s2 + noise) / total).sqrt()
+        total = s2 * ((1 - t) ** 2 + t**2 + 2 * rho * t * (1 - t)) + noise
+        skip, out = s2 * (1 - t + rho * t) / total, (s2 * (t**2 * s2 * (1 - rho**2) + noise) / total).sqrt()
         return total.rsqrt().to(like.dtype), skip.to(like.dtype), out.to(like.dtype)
 
     def weight(self, t: Time, process: Bridge, like: Tensor) -> Tensor:

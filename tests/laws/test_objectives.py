@@ -98,7 +98,7 @@ def test_gaussian_minimiser_is_the_empirical_posterior_mean(weight, name):
         assert zero_mean(gradients(fault, along)) < LEAST
 
 
-@pytest.mark.parametrize("weight", [*GENERAL, BridgeWeight(0.6)], ids=named)
+@pytest.mark.parametrize("weight", [*GENERAL, BridgeWeight(Bridged(0.6, 0.3))], ids=named)
 def test_bridge_minimiser_is_the_empirical_posterior_mean(weight):
     process, source = sf.Bridge(0.7), Streams.of(3, range(N)).normal(torch.empty(N, 1, dtype=F64))
 
@@ -362,14 +362,14 @@ def test_a_coupling_needs_a_process_that_knows_it(process):
 
 def test_the_weight_of_a_bridge_is_that_of_its_output():
     process, x0, x1 = sf.Bridge(0.8), *cloud(8)
-    form, answer = Bridged(0.6), torch.linspace(-1, 1, 16, dtype=F64).reshape(8, 2)
+    form, answer = Bridged(0.6, 0.3), torch.linspace(-1, 1, 16, dtype=F64).reshape(8, 2)
     denoiser, rng = sf.Denoiser.from_function(process, lambda x_t, t, condition: answer), Streams.of(0, range(8))
     t = rng.low_discrepancy()
     out = form.coefficients(t, process, x0)[2]
     expected = (((x0 - answer) / out) ** 2).mean(1)
-    assert close(Objective(weight=BridgeWeight(0.6))(denoiser, x0, rng=rng, source=x1), expected, rtol=1e-10)
+    assert close(Objective(weight=BridgeWeight(form))(denoiser, x0, rng=rng, source=x1), expected, rtol=1e-10)
     with pytest.raises(sf.UserError, match="BridgeWeight weighs Bridge processes only"):
-        Objective(weight=BridgeWeight())(recording(FLOW)[0], x0)
+        Objective(weight=BridgeWeight(form))(recording(FLOW)[0], x0)
 
 
 def test_entropic_pairs_are_those_of_the_bridge():

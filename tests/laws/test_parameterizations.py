@@ -147,19 +147,25 @@ def test_drift_is_the_way_left():
     assert torch.equal(form.inputs(x_t, t[:, 0], process)[1], ((1 - t) / t).log()[:, 0])
 
 
-def test_a_bridge_has_unit_inputs_and_targets():
-    """For ends of one deviation that have nothing in common, by the closed-form second moments."""
-    form, process = sf.parameterizations.Bridged(0.7), sf.Bridge(1.3)
+@pytest.mark.parametrize("rho", [-0.5, 0.0, 0.8])
+def test_a_bridge_has_unit_inputs_and_targets(rho):
+    """For ends of one deviation and this correlation, by the closed-form second moments."""
+    form, process = sf.parameterizations.Bridged(0.7, rho), sf.Bridge(1.3)
     t = torch.linspace(0.001, 1, 25, dtype=F64)
     one = torch.ones(25, 1, dtype=F64)
     scale, skip, out = (each[:, 0] for each in form.coefficients(t, process, one))
     ends, noise = 0.7**2, 1.3**2 * t * (1 - t)
-    assert close(scale**2 * (((1 - t) ** 2 + t**2) * ends + noise), one[:, 0])
-    # target = ((1 - skip (1 - t)) x_0 - skip (t x_1 + noise)) / out, for which skip leaves the least variance
-    target = (1 - skip * (1 - t)) ** 2 * ends + skip**2 * (t**2 * ends + noise)
-    assert close(target / out**2, one[:, 0])
+
+    def variance(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Of a x_0 + b x_1 + c noise."""
+        return (a**2 + b**2 + 2 * rho * a * b) * ends + c**2 * noise
+
+    assert close(scale**2 * variance(1 - t, t, one[:, 0]), one[:, 0])
+    # target = (x_0 - skip x_t) / out, of which skip leaves the least variance
+    left = variance(1 - skip * (1 - t), -skip * t, skip)
+    assert close(left / out**2, one[:, 0], rtol=1e-9)
     for other in (skip + 0.01, skip - 0.01):
-        assert ((1 - other * (1 - t)) ** 2 * ends + other**2 * (t**2 * ends + noise) > target).all()
+        assert (variance(1 - other * (1 - t), -other * t, other) > left).all()
 
 
 def test_a_bridges_output_gives_the_data_at_both_ends():

@@ -1,7 +1,9 @@
 """Models of pictures that belong to others: what a picture becomes, learned from pairs, or from two kinds alone."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from suffuse.codecs.base import Codec, ConditionCodec
@@ -23,6 +25,9 @@ from suffuse.tree import State
 
 _PICTURES = ImageKind()
 _SIGMA = 0.5
+_MEASURED = 256
+"""Pairs that the correlation is taken from."""
+_MOST = 0.95
 
 
 class PairsKind(Kind):
@@ -55,8 +60,13 @@ class PairsKind(Kind):
         return _PICTURES.filled(recipe)
 
     def completed(self, recipe: Recipe, source: Source, report: Report) -> Recipe:
-        """Size and channels are chosen from the data, as for pictures alone."""
-        return _PICTURES.completed(self.filled(recipe), source, report)
+        """Size and channels are chosen from the data as for pictures; of a bridge the correlation is measured."""
+        recipe = _PICTURES.completed(self.filled(recipe), source, report)
+        if not _bridged(recipe.process) or recipe.process.correlation is not None:
+            return recipe
+        codec, some = self.codec(recipe, source, report), report.keep[:: -(-len(report.keep) // _MEASURED)]
+        value = _correlation(self.packer(codec), source, some) if _paired(recipe) else 0.0
+        return recipe.model_copy(update={"process": fill(recipe.process, correlation=value)})
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
         """Of both sides alike."""
@@ -90,7 +100,7 @@ class PairsKind(Kind):
             return _PICTURES.denoiser(recipe, codec, conditions, sigma_data)
         assert isinstance(shape, tuple)
         network = build_network(recipe.network, shape, conditions)
-        return Denoiser(network, _bridge(recipe.process), Bridged(sigma_data), shape)
+        return Denoiser(network, _bridge(recipe.process), _form(recipe.process, sigma_data), shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """Of a bridge, the error of the network's own output at all times alike."""
@@ -98,7 +108,8 @@ class PairsKind(Kind):
         if not _bridged(recipe.process):
             return _PICTURES.objective(recipe, sigma_data)
         bridge, section = _bridge(recipe.process), recipe.objective
-        weight = BridgeWeight(sigma_data) if section.weight == "edm" else build_weight(section, sigma_data)
+        form = _form(recipe.process, sigma_data)
+        weight = BridgeWeight(form) if section.weight == "edm" else build_weight(section, sigma_data)
         return Objective(
             build_time_law(recipe),
             LearnedWeight(weight) if section.learned_weight else weight,
@@ -118,6 +129,18 @@ def _bridged(section: ProcessSection) -> bool:
 def _bridge(section: ProcessSection) -> Bridge:
     assert section.bridge_sigma is not None
     return Bridge(section.bridge_sigma)
+
+
+def _form(section: ProcessSection, sigma_data: float) -> Bridged:
+    return Bridged(sigma_data, section.correlation or 0.0)
+
+
+def _correlation(packer: PairPacker, source: Source, positions: Sequence[int]) -> float:
+    """Of the elements of both sides, less their means; kept from 1, which a copy would have."""
+    states = packer.unpack(source.packed(positions, packer))
+    both = torch.stack([states[side].flatten() for side in (SOURCE, TARGET)])
+    found = float(torch.corrcoef(both)[0, 1])
+    return 0.0 if math.isnan(found) else round(min(max(found, -_MOST), _MOST), 2)
 
 
 def _check(recipe: Recipe) -> None:

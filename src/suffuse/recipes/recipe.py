@@ -91,6 +91,9 @@ class ProcessSection(Section):
     bridge_sigma: float | None = Field(
         default=None, gt=0, description="bridge: its deviation, of which half is noise in the middle; by default 0.5"
     )
+    correlation: float | None = Field(
+        default=None, gt=-1, lt=1, description="bridge: of sources with targets, pixel by pixel; by default measured"
+    )
     parameterization: Literal["edm", "velocity", "flow", "epsilon", "data"] = Field(
         default="edm", description="meaning of the network's output, for data of real numbers"
     )
