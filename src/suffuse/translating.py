@@ -94,27 +94,31 @@ def read(model: "Model", path: Path, paired: bool = True) -> tuple[list[str], li
     kind = read_kind(model) if paired else model.codec.kind
     if kind not in _READERS:
         raise UserError(f"items of the kind {kind} are not translated without pairs; pictures are")
-    return _READERS[kind](model, path)
+    return _READERS[kind](model, path, paired)
 
 
-def _lines(model: "Model", path: Path) -> tuple[list[str], list[str]]:
+def _lines(model: "Model", path: Path, paired: bool) -> tuple[list[str], list[str]]:
     lines = lines_of(path)
     return [f"line {number}" for number in range(1, len(lines) + 1)], lines
 
 
-def _pictures(model: "Model", path: Path) -> tuple[list[str], list[Any]]:
-    """At the size of the model's own, so that a folder of large ones fits into memory."""
-    source, codec = open_source(path, kind=ImageCodec.kind), model.codec
+def _pictures(model: "Model", path: Path, paired: bool) -> tuple[list[str], list[Any]]:
+    """As a model of pairs sees them, so that a folder of large ones fits into memory; others keep a larger size."""
+    source = open_source(path, kind=ImageCodec.kind)
     report = source.scan()
     if report.left_out:
         print(report.summary())
     names = [name.replace("/", "-") for name in source.names(report.keep)]
     stems = [name.rpartition(".")[0] or name for name in names]
-    items = [codec.decode(codec.encode(source.raw([place])))[0] for place in report.keep]
+    items: list[Any] = []
+    for place in report.keep:
+        raw = source.raw([place])
+        codec = model.codec if paired else model.codec.fitting(raw[0])
+        items += codec.decode(codec.encode(raw))
     return stems if len({*stems}) == len(names) else names, items
 
 
-_READERS: Mapping[str, Callable[["Model", Path], tuple[list[str], list[Any]]]] = MappingProxyType(
+_READERS: Mapping[str, Callable[["Model", Path, bool], tuple[list[str], list[Any]]]] = MappingProxyType(
     {TextCodec.kind: _lines, ImageCodec.kind: _pictures}
 )
 
