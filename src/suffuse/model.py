@@ -23,11 +23,13 @@ from suffuse.files import write_folder
 from suffuse.filling import fill
 from suffuse.guidance import ClassifierFree
 from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
+from suffuse.operators import Operator
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
+from suffuse.restoring import Restored, restore
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.shared_prior import carry_items
@@ -297,6 +299,52 @@ class Model:
             told = {name: column[row] for name, column in values.items()}
             signed(item, made | {"seed": seed + row, "condition": told})
         return self.codec.collect(edited)
+
+    def restore(
+        self,
+        y: Any,
+        operator: Operator | str,
+        noise: float | None = None,
+        draws: int = 8,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
+        guidance: float = 1.0,
+        method: str = "default",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Restored:
+        r"""Draw an item from its posterior, given what was measured of it: :math:`y = A(x) + N(0, \text{noise}^2)`.
+
+        Pictures larger than those of training are restored window by window, see :class:`suffuse.guidance.Tiled`. Draw
+        i is a function of the measurement and seed + i alone.
+
+        Args:
+            y: what was measured: a picture, or another raw item, or a tensor (1, ...) of the operator's measurements.
+                For ``super-resolve:4`` the picture is the small one, for ``colourise`` a grey or coloured one, and for
+                others the damaged one at full size.
+            operator: A, or its name for ``suffuse.operators.parse``, such as ``"inpaint:mask.png"``.
+            noise: its deviation in units of the state, where pictures are in [-1, 1]; by default what the name says, as
+                ``denoise:0.2`` does, or that of rounding to levels of 256.
+            draws: how many.
+            steps: of the walk; by default the recipe's. Each asks the network once and, for most methods, back as well.
+            seed: of the first draw; the next have the next seeds.
+            condition: what the item is; as for :meth:`generate`.
+            guidance: weight of the condition; with 1 it is the posterior.
+            method: name in ``suffuse.guidance.METHODS``, or the one that measured best.
+            progress: called with (draws done, in all).
+
+        Raises:
+            UserError: the model's states are not one Gaussian tensor, the measurement does not fit, or a number is out
+                of range.
+        """
+        _check_positive("draws", draws)
+        steps = self.sampling.sampling_steps if steps is None else steps
+        assert steps is not None
+        _check_positive("steps", steps)
+        return restore(
+            self, y, operator, noise, self.columns(condition, draws), steps, guidance, method, seed, draws, progress
+        )
 
     def variations(self, item: Any, n: int = 8, strength: float = 0.6, *, seed: int = 0) -> Any:
         """Draw items that are like one: :meth:`edit` with so many draws and no condition.

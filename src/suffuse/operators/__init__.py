@@ -6,7 +6,7 @@ from suffuse.operators.frequencies import BandLimit, Blur, Fourier, RandomProjec
 from suffuse.operators.gradients import conjugate_gradients
 from suffuse.operators.jpeg import JPEG
 from suffuse.operators.masks import Identity, Mask
-from suffuse.operators.naming import OPERATORS, parse
+from suffuse.operators.naming import OPERATORS, of_measurement, parse
 from suffuse.operators.nonlinear import Clip, Function, Quantise
 from suffuse.operators.sparse import Radon, Sensors
 from suffuse.operators.spectrum import Spectrum
@@ -36,5 +36,6 @@ __all__ = [
     "Spectrum",
     "Stacked",
     "conjugate_gradients",
+    "of_measurement",
     "parse",
 ]

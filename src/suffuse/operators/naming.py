@@ -50,16 +50,34 @@ def parse(text: str, shape: Shape) -> tuple[Operator, float | None]:
         >>> type(operator).__name__, noise
         ('Identity', 0.2)
     """
+    operator, noise = of_measurement(text, shape)
+    operator(torch.zeros(1, *shape))  # refuses what does not fit
+    return operator, noise
+
+
+def of_measurement(text: str, shape: Shape) -> tuple[Operator, float | None]:
+    """As :func:`parse`, where not the items' size is known but that of what was measured of them.
+
+    Args:
+        text: as there.
+        shape: channels of an item, and lengths of a measurement's space axes.
+
+    Raises:
+        UserError: there is no such name, or its value is wrong.
+
+    Example:
+        >>> operator, _ = of_measurement("super-resolve:4", (1, 7, 7))
+        >>> operator.place(torch.zeros(1, 1, 7, 7)).shape
+        torch.Size([1, 1, 28, 28])
+    """
     name, _, value = text.partition(":")
     if name not in OPERATORS:
         raise UserError(f"there is no operator {name!r}; there are {', '.join(n.example for n in OPERATORS.values())}")
     named = OPERATORS[name]
     try:
-        operator, noise = named.make(value, shape), named.noise(value)
+        return named.make(value, shape), named.noise(value)
     except ValueError as error:
         raise UserError(f"the operator {text!r} is not understood; write it like {named.example}") from error
-    operator(torch.zeros(1, *shape))  # refuses what does not fit
-    return operator, noise
 
 
 def _nothing(value: str) -> None:

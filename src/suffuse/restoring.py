@@ -1,0 +1,278 @@
+"""Items restored from what was measured of them: several draws, their mean, and how unsure they are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from suffuse import restoration
+from suffuse.codecs.base import Codec
+from suffuse.codecs.image import ImageCodec
+from suffuse.denoiser import Denoiser
+from suffuse.editing import at_size
+from suffuse.errors import UserError
+from suffuse.guidance import Observed
+from suffuse.metrics.restoration import consistency, of_measured
+from suffuse.operators import Decomposed, Identity, Operator, of_measurement
+from suffuse.pictures import signed
+from suffuse.processes import Gaussian
+from suffuse.samplers import sample
+
+if TYPE_CHECKING:
+    from suffuse.model import Model
+
+_FAR = 2.0
+"""A number measured of pictures that is so many times as large as any of white or black is no such measurement."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Draws of an item from what was measured of it; restoration has no single answer.
+
+    Attributes:
+        draws: raw items.
+        mean: the raw item of their mean, whose squared error is least.
+        state: (N, ...) the draws as states.
+        measured: what was measured as a picture, where it is one; else None.
+        noise: deviation of the measurement's noise, in units of the state.
+        consistency: (N,) how far each draw is from what was measured, see
+            :func:`suffuse.metrics.restoration.consistency`; 1 is as far as noise is.
+        evaluations: passes through the network for each draw, forth and back, at most.
+    """
+
+    draws: list[Any]
+    mean: Any
+    state: Tensor
+    measured: Image.Image | None
+    noise: float
+    consistency: Tensor
+    evaluations: int
+
+    @property
+    def deviation(self) -> Tensor:
+        """Deviation of each element over the draws, in units of the state; 0 for a single draw."""
+        return self.state.std(0) if len(self.state) > 1 else torch.zeros_like(self.state[0])
+
+    @property
+    def scale(self) -> float:
+        """The deviation that is white in :attr:`std`, in units of the state: the largest of any pixel."""
+        return float(self._of_pixels.max())
+
+    @property
+    def std(self) -> Image.Image | None:
+        """How unsure each pixel of a picture is, from black, sure, to white, :attr:`scale`; None of other items."""
+        if self.state.ndim != 4:
+            return None
+        levels = self._of_pixels * (255 / (self.scale or 1.0))
+        return Image.fromarray(levels.round().to(torch.uint8).numpy())
+
+    @property
+    def _of_pixels(self) -> Tensor:
+        """Root mean square of the deviations of a pixel's channels."""
+        return self.deviation.square().mean(0).sqrt()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, and the model of its size.
+
+    Attributes:
+        model: of items of that size.
+        operator: what measures them.
+        y: (1, ...) measurement.
+        noise: its deviation.
+        picture: the measurement as a picture, where it is one.
+    """
+
+    model: "Model"
+    operator: Operator
+    y: Tensor
+    noise: float
+    picture: Image.Image | None
+
+
+def restore(
+    model: "Model",
+    y: Any,
+    operator: Operator | str,
+    noise: float | None,
+    values: Mapping[str, Sequence[Any]],
+    steps: int,
+    guidance: float,
+    method: str,
+    seed: int = 0,
+    draws: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Restored:
+    """Draw from the posterior of an item; see :meth:`suffuse.model.Model.restore`.
+
+    Args:
+        model: of such items.
+        y: what was measured.
+        operator: that measured it, or its name.
+        noise: its deviation; None as the name says, or that of rounding.
+        values: what the item is, a column of as many as draws for each condition.
+        steps: of the walk.
+        guidance: weight of the conditions.
+        method: name of how the measurement is brought in.
+        seed: of the first draw; the next have the next seeds.
+        draws: how many.
+        progress: called with (draws done, in all).
+    """
+    seen = read(model, y, operator, noise)
+    sized, y = seen.model, seen.y.to(model.device)
+    observed = Observed(_in_its_precision(sized, guidance), seen.operator, y, seen.noise, method)
+    evaluations = steps * observed.method.passes
+    sampler, times = restoration.default(observed, evaluations)
+    parts: list[Tensor] = []
+    for rows in sized.row_batches(draws):
+        some = {name: column[rows.start : rows.stop] for name, column in values.items()}
+        x1, told, rng = sized.start(some, [seed + row for row in rows])
+        state = sample(observed, sampler, x1, times, told, rng)
+        assert isinstance(state, Tensor)
+        parts.append(state)
+        if progress is not None:
+            progress(rows.stop, draws)
+    state = torch.cat(parts)
+    made = {"suffuse": model.origin.version, "model": model.origin.name, "steps": steps, "guidance": guidance}
+    made |= {"operator": _name(operator), "noise": seen.noise, "method": method}
+    mean = sized.codec.decode(state.mean(0, keepdim=True))[0]
+    return Restored(
+        [signed(item, {**made, "seed": seed + row}) for row, item in enumerate(sized.codec.decode(state))],
+        signed(mean, {**made, "seed": seed, "mean of": draws}),
+        state.cpu(),
+        seen.picture,
+        seen.noise,
+        consistency(state, seen.operator, y, seen.noise).cpu(),
+        evaluations,
+    )
+
+
+def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) -> Measurement:
+    """What was measured, as an operator, a tensor and a number, with a model of its size.
+
+    Raises:
+        UserError: the model cannot be told measurements, or this one does not fit it.
+    """
+    if not isinstance(model.denoiser.process, Gaussian) or not isinstance(model.codec.shape, tuple):
+        raise UserError(f"what was measured of {model.codec.kind} items is not known to {model.origin.name}, whose "
+                        "states are not one Gaussian tensor: ask it to infill, or to translate")  # fmt: skip
+    like = _like(model.codec, y)
+    told = None
+    if isinstance(operator, str):
+        operator, told = of_measurement(operator, like.shape[1:])
+    sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
+    shape = sized.codec.shape
+    assert isinstance(shape, tuple)
+    pictures = _pictures(model.codec, operator, measured, shape)
+    if isinstance(y, Tensor):
+        y = like
+    elif pictures is not None:
+        y = pictures.encode([y])
+    elif measured == model.codec.shape:
+        y = model.codec.encode([y])
+    else:
+        raise UserError(f"what {type(operator).__name__} measures is no {model.codec.kind} item; give it as a tensor "
+                        f"of shape {(1, *measured)}")  # fmt: skip
+    assert isinstance(y, Tensor)
+    _check_range(model.codec, operator, y, shape)
+    noise = _noise(model.codec, operator, told if noise is None else noise)
+    return Measurement(sized, operator, y, noise, None if pictures is None else pictures.decode(y)[0])
+
+
+def _like(codec: Codec, y: Any) -> Tensor:
+    """A batch of one with the space axes of what was measured; of a tensor itself."""
+    assert isinstance(codec.shape, tuple)
+    if isinstance(y, Tensor):
+        if y.ndim < 2 or len(y) != 1:
+            raise UserError(f"one item is restored at a time, from a measurement of shape (1, ...), and this one is of "
+                            f"{tuple(y.shape)}")  # fmt: skip
+        return y.float()
+    if not isinstance(codec, ImageCodec):
+        return torch.zeros(1, *codec.shape)
+    if not isinstance(y, Image.Image):
+        raise UserError(f"what was measured of a picture is a picture or a tensor, not a {type(y).__name__}")
+    return torch.zeros(1, *ImageCodec(1, codec.channels).fitting(y).shape)
+
+
+def _sized(model: "Model", operator: Operator, like: Tensor, whole: bool) -> tuple["Model", tuple[int, ...]]:
+    """The model of the size of what was measured, its own where that fits, and the shape of a measurement.
+
+    Args:
+        model: of such items.
+        operator: that measures them.
+        like: a batch with the measurement's space axes.
+        whole: whether its other axes are those of the measurement too.
+    """
+    own = model.codec.shape
+    assert isinstance(own, tuple)
+    first = 1 if whole else 2
+
+    def fits(measured: Tensor) -> bool:
+        return measured.ndim == like.ndim and measured.shape[first:] == like.shape[first:]
+
+    try:
+        measured = operator(torch.zeros(1, *own))
+    except UserError:
+        measured = None
+    if measured is not None and fits(measured):
+        return model, tuple(measured.shape[1:])
+    space = (operator.place(like) if isinstance(operator, Decomposed) else like).shape[2:]
+    measured = operator(torch.zeros(1, own[0], *space))
+    if not fits(measured):
+        raise UserError(f"what was measured is of shape {tuple(like.shape[1:])}, and what {type(operator).__name__} "
+                        f"measures of an item is of shape {tuple(measured.shape[1:])}")  # fmt: skip
+    return at_size(model, tuple(space)), tuple(measured.shape[1:])
+
+
+def _pictures(codec: Codec, operator: Operator, measured: tuple[int, ...], shape: tuple[int, ...]) -> ImageCodec | None:
+    """Of measurements that are pictures; None of others, as sums along rays, which are far lighter than white."""
+    if not isinstance(codec, ImageCodec) or len(measured) != 3 or measured[0] not in (1, 3, codec.channels):
+        return None
+    if _largest(operator, shape) > 1.01:
+        return None
+    return ImageCodec((measured[1], measured[2]), measured[0])
+
+
+def _largest(operator: Operator, shape: Sequence[int]) -> float:
+    """The largest number that is measured of white or black."""
+    return max(float(operator(torch.full((1, *shape), value)).abs().max()) for value in (-1.0, 1.0))
+
+
+def _check_range(codec: Codec, operator: Operator, y: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse numbers that no picture could have given, as of levels up to 255."""
+    seen = of_measured(operator, y)
+    if not isinstance(codec, ImageCodec) or not len(seen):
+        return
+    limit = max(1.0, _largest(operator, shape))
+    if float(seen.abs().max()) > _FAR * limit:
+        raise UserError(f"what was measured lies in [{float(seen.min()):g}, {float(seen.max()):g}], and of pictures, "
+                        f"which lie in [-1, 1], it lies in [{-limit:g}, {limit:g}]; scale it")  # fmt: skip
+
+
+def _noise(codec: Codec, operator: Operator, noise: float | None) -> float:
+    """The deviation that was told, or that of rounding."""
+    if noise is not None:
+        return noise
+    if isinstance(operator, Identity):
+        raise UserError("to take noise away one must know how much there is: denoise:0.2, or its deviation as noise")
+    return (codec.quantum or 0.0) / 12**0.5
+
+
+def _in_its_precision(model: "Model", guidance: float) -> Denoiser:
+    """The denoiser, in the arithmetic that it was trained in; operators stay in theirs."""
+    guided = model.guided(guidance)
+
+    def ask(x_t: Tensor, t: Any, condition: Any) -> Any:
+        with model.precision():
+            return guided(x_t, t, condition)
+
+    assert isinstance(model.codec.shape, tuple)
+    return Denoiser.from_function(guided.process, ask, guided.sigma_data, model.codec.shape)
+
+
+def _name(operator: Operator | str) -> str:
+    return operator if isinstance(operator, str) else type(operator).__name__
