@@ -15,6 +15,7 @@ VERBS = {
     "train": "learn from a folder or file of your data, and keep the model in a run folder",
     "generate": "draw new samples from a trained model",
     "infill": "fill the holes of items: empty cells of a table, gaps of a text",
+    "restore": "draw a picture from what was measured of it: smaller, noisy, blurred, grey, or in part",
     "edit": "change items: a little or much, as a whole or where a mask is white, or on the way to another",
     "classify": "say what every item of a source is: its class, or the target that a model was trained to predict",
     "embed": "turn every item of a source into a vector",

@@ -125,6 +125,65 @@ def infill(
     print(output.save(items, path))
 
 
+def restore(
+    run: Positional[Path],
+    source: Positional[Path],
+    operator: str,
+    noise: float | None = None,
+    draws: int = 8,
+    steps: int | None = None,
+    seed: int = 0,
+    condition: tuple[str, ...] = (),
+    out: Path | None = None,
+) -> None:
+    """Draw pictures from what was measured of them: there are several answers, and a map of where they differ.
+
+    Operators are inpaint:MASK.png (white is kept), random:0.5 and box:0.5 (shares), outpaint:8 (pixels),
+    super-resolve:4, denoise:0.2, deblur:2 and motion:9,45 (pixels, degrees), colourise, jpeg:20, and others that an
+    unknown name lists. Pictures larger than in training keep their size.
+
+    Args:
+        run: run folder of a trained model.
+        source: a picture, or a folder of them: for super-resolve small ones, else as large as in training or larger.
+        operator: what was done to the pictures, by its name.
+        noise: deviation of the noise on them, where black is -1 and white 1; by default that of rounding.
+        draws: of each picture.
+        steps: of each walk, which ask the network several times each.
+        seed: of the first draw; the next have the next seeds.
+        condition: what the pictures are, as for generate.
+        out: folder to write to, in it one for each picture of a folder; by default restored in the run folder.
+    """
+    from suffuse.codecs.image import ImageCodec
+    from suffuse.data.sources import open_source
+    from suffuse.outputs import save_restored
+    from suffuse.progress import Progress
+    from suffuse.store import load
+
+    model, out = load(run), out or run / "restored"
+    if not isinstance(model.codec, ImageCodec):
+        raise UserError(f"{run} draws items of the kind {model.codec.kind}, and only pictures are restored from files; "
+                        "suffuse infill fills the holes of others")  # fmt: skip
+    opened = open_source(source, kind=model.codec.kind)
+    report = opened.scan()
+    if report.left_out:
+        print(report.summary())
+    places, told, shown = report.keep, model.parse_condition(condition), out
+    with Progress("restoring", draws * len(places)) as progress:
+        for number, (place, name) in enumerate(zip(places, opened.names(places), strict=True)):
+            restored = model.restore(
+                opened.raw([place])[0],
+                operator,
+                noise,
+                draws,
+                steps=steps,
+                seed=seed,
+                condition=told,
+                progress=lambda done, _, before=number * draws: progress.to(before + done, draws * len(places)),
+            )
+            shown = save_restored(restored, operator, out / name if source.is_dir() else out)
+    print(out if source.is_dir() else shown)
+
+
 def edit(
     run: Positional[Path],
     source: Positional[Path],
@@ -412,7 +471,9 @@ def info(path: Positional[str]) -> None:
 
 
 def demo(
-    name: Positional[Literal["digits", "mnist", "table", "series", "text", "translate", "sentiment", "protein"]],
+    name: Positional[
+        Literal["digits", "mnist", "sharpen", "table", "series", "text", "translate", "sentiment", "protein"]
+    ],
     out: Path | None = None,
     minutes: float | None = None,
     seed: int = 0,

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from suffuse.errors import UserError
-from suffuse.pictures import save_samples, sheet
+from suffuse.pictures import named, save_samples, sheet
+from suffuse.restoring import Restored
 from suffuse.training.checkpoint import replace
 
 
@@ -174,6 +175,79 @@ def check_form(writers: Mapping[str, object], path: Path) -> None:
     """
     if path.suffix.lower() not in writers:
         raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
+
+
+def save_restored(restored: Restored, operator: str, folder: Path) -> Path:
+    """Write draws, mean and uncertainty of a picture, all of them side by side, and ``restored.json``.
+
+    Args:
+        restored: a picture.
+        operator: what it was restored from, by name.
+        folder: to write into.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    assert restored.std is not None
+    draws = {f"draw-{number}": draw for number, draw in enumerate(restored.draws, 1)}
+    made = {**draws, "mean": restored.mean, "uncertainty": restored.std}
+    shown = {} if restored.measured is None else {"measured": restored.measured}
+    shown |= {"mean": restored.mean, f"uncertainty to {restored.scale:.2g}": restored.std} | draws
+    told = {
+        "operator": operator,
+        "noise": restored.noise,
+        "consistency": [round(float(each), 4) for each in restored.consistency],
+        "white in uncertainty.png": restored.scale,
+        "evaluations": restored.evaluations,
+    }
+    path = save_samples(
+        [named(image, name, like=restored.mean if name == "uncertainty" else None) for name, image in made.items()],
+        folder,
+    )
+    try:
+        path = path.replace(folder / "side-by-side.png")
+        labelled(shown).save(path)
+        (folder / "restored.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return path
+
+
+_LABEL = 14
+
+
+def labelled(
+    images: Mapping[str, Image.Image], columns: int = 6, least: int = 112, widest: int = 256, gap: int = 4
+) -> Image.Image:
+    """Pictures on one, each under its label; all as large as the largest, within bounds.
+
+    Args:
+        images: by their labels.
+        columns: per row, at most.
+        least: width of a picture in pixels, for which small ones are magnified by a whole factor.
+        widest: width to which large ones are shrunk.
+        gap: pixels between them.
+
+    Example:
+        >>> labelled({"small": Image.new("L", (7, 7)), "large": Image.new("L", (28, 28))}).size
+        (236, 134)
+    """
+    width, height = max((image.size for image in images.values()), key=lambda size: size[0] * size[1])
+    scale = max(1, -(-least // width)) if width < widest else widest / width
+    width, height = round(width * scale), max(1, round(height * scale))
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    size = (columns * (width + gap) + gap, rows * (height + _LABEL + gap) + gap)
+    page = Image.new("RGB", size, (238, 238, 238))
+    draw = ImageDraw.Draw(page)
+    for place, (label, image) in enumerate(images.items()):
+        left = gap + place % columns * (width + gap)
+        top = gap + place // columns * (height + _LABEL + gap)
+        draw.text((left, top), label, fill=(64, 64, 64))
+        kind = Image.Resampling.NEAREST if image.width <= width else Image.Resampling.LANCZOS
+        large = image.resize((width, height), kind)
+        page.paste(large.convert("RGB"), (left, top + _LABEL), large.getchannel("A") if large.mode == "RGBA" else None)
+    return page
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
