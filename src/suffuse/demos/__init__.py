@@ -5,6 +5,7 @@ from pathlib import Path
 
 from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
+from suffuse.demos.pairs import sharpen
 from suffuse.demos.series import series
 from suffuse.demos.tables import table
 from suffuse.demos.texts import text, translate
@@ -16,6 +17,7 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "series": series,
     "text": text,
     "translate": translate,
+    "sharpen": sharpen,
     "sentiment": sentiment,
     "protein": protein,
 }

