@@ -6,6 +6,7 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
@@ -33,7 +34,8 @@ class Tiled(Denoiser):
     distance rolls the answer.
 
     At most ``at_once`` windows are evaluated at a time, whatever the size and the number of pictures: memory is what
-    the denoiser needs for so many pictures of its own size, and five times that of the large ones.
+    the denoiser needs for so many pictures of its own size, and five times that of the large ones. Where gradients are
+    taken, as by a measurement of the whole, the same holds: windows are evaluated again on the way back.
 
     Source: "MultiDiffusion: Fusing Diffusion Paths for Controlled Image Generation" (Bar-Tal, Yariv, Lipman, Dekel,
     2023).
@@ -95,7 +97,7 @@ class _Windows(nn.Module):
             part = seen[start : start + self.at_once]
             items = torch.tensor([item for item, _ in part], device=x_t.device)
             tiles = torch.stack([x_t[item, :, rows, columns] for item, (rows, columns) in part])
-            means = self.denoiser(tiles, _times(t, x_t, part), of_items(condition, items)).mean
+            means = _mean(self.denoiser, tiles, _times(t, x_t, part), of_items(condition, items))
             for (item, (rows, columns)), mean in zip(part, means, strict=True):
                 total[item, :, rows, columns] += weight * mean
         return Normal(total / weights)
@@ -110,6 +112,15 @@ class _Windows(nn.Module):
             for length, side in zip(x_t.shape[-2:], self.size, strict=True)
         )
         return [(row[:, None], column) for row, column in product(rows, columns)]
+
+
+def _mean(denoiser: Denoiser, tiles: Tensor, t: Time, condition: Condition) -> Tensor:
+    """The answer for some windows, of which nothing is kept for gradients but what it was asked."""
+
+    def ask(x: Tensor) -> Tensor:
+        return denoiser(x, t, condition).mean
+
+    return checkpoint(ask, tiles, use_reentrant=False) if tiles.requires_grad else ask(tiles)
 
 
 def _places(length: int, side: int, most: int, wrap: bool) -> list[Tensor]:
