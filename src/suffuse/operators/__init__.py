@@ -3,7 +3,7 @@
 from suffuse.operators.base import Composed, Decomposed, Linear, Operator
 from suffuse.operators.dense import Downsample, Grey, Matrix
 from suffuse.operators.frequencies import BandLimit, Blur, Fourier, RandomProjection
-from suffuse.operators.gradients import conjugate_gradients
+from suffuse.operators.gradients import conjugate_directions, conjugate_gradients
 from suffuse.operators.jpeg import JPEG
 from suffuse.operators.masks import Identity, Mask
 from suffuse.operators.naming import OPERATORS, of_measurement, parse
@@ -35,6 +35,7 @@ __all__ = [
     "Sensors",
     "Spectrum",
     "Stacked",
+    "conjugate_directions",
     "conjugate_gradients",
     "of_measurement",
     "parse",

@@ -1,6 +1,6 @@
 """Symmetric linear equations that are known by what they do to a vector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -35,9 +35,43 @@ def conjugate_gradients(
         >>> torch.allclose(x, torch.ones(1, 2))
         True
     """
+    x = torch.zeros_like(y)
+    for step, direction in conjugate_directions(apply, y, iterations, tolerance):
+        x = x + expand(step, y) * direction
+    return x
+
+
+def conjugate_directions(
+    apply: Callable[[Tensor], Tensor],
+    y: Tensor,
+    iterations: int = ITERATIONS,
+    tolerance: float | None = None,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    r"""The steps of :func:`conjugate_gradients`, one by one: the solution is the sum of steps times directions.
+
+    For those who need the image of the solution under what ``apply`` is made of: it is the sum of steps times the
+    images, which they have seen.
+
+    Args:
+        apply: M of a batch (B, ...), for each item by itself; called once before each step, with its direction.
+        y: (B, ...) right-hand sides.
+        iterations: at most so many steps.
+        tolerance: as there; with a preconditioner in its norm.
+        precondition: an approximate inverse of M, symmetric and positive definite.
+
+    Yields:
+        (B,) steps, 0 where an item is done, and (B, ...) directions.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([2.0, 4.0]))
+        >>> [(step, _)] = conjugate_directions(lambda x: x @ matrix, torch.tensor([[2.0, 0.0]]))
+        >>> step
+        tensor([0.5000])
+    """
     relative: float = torch.finfo(y.dtype).eps ** 0.75 if tolerance is None else tolerance
-    x, residual, direction = torch.zeros_like(y), y, y
-    size = sum_per_item(y**2)
+    residual, direction = y, precondition(y)
+    size = sum_per_item(y * direction)
     enough = relative**2 * size
     for _ in range(iterations):
         if not bool((size > enough).any()):
@@ -45,10 +79,11 @@ def conjugate_gradients(
         image = apply(direction)
         curvature = sum_per_item(direction * image)
         going = (size > enough) & (curvature > 0)
-        step = expand(torch.where(going, size / torch.where(going, curvature, 1), 0), y)
-        x, residual = x + step * direction, residual - step * image
+        step = torch.where(going, size / torch.where(going, curvature, 1), 0)
+        yield step, direction
+        residual = residual - expand(step, y) * image
+        better = precondition(residual)
         # An item that has no curvature left is done, whatever its residual.
-        reached = torch.where(going, sum_per_item(residual**2), 0)
+        reached = torch.where(going, sum_per_item(residual * better), 0)
         ratio = torch.where(going, reached / torch.where(going, size, 1), 0)
-        direction, size = residual + expand(ratio, y) * direction, reached
-    return x
+        direction, size = better + expand(ratio, y) * direction, reached

@@ -1,6 +1,6 @@
 """What samplers that take a measurement share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ class Restorer(Sampler):
     process = Gaussian
     stochastic = True
     one_step = at_start = False
+    exact: ClassVar[bool] = False
+    """Whether its draws converge to the posterior of Gaussian data and a linear operator as steps grow."""
 
     def init(self, denoiser: Denoiser, x1: State, times: Tensor) -> Any:
         """What steps need to know of the operator; here nothing.

@@ -2,16 +2,24 @@
 
 from torch import Tensor
 
+from suffuse import grids
 from suffuse.errors import UserError
 from suffuse.guidance import Observed
+from suffuse.processes import Gaussian
+from suffuse.restoration.annealed import DAPS
 from suffuse.samplers import Sampler
 from suffuse.samplers import default as plain
+
+_UNIT, _POWER = 0.5, 1.25
+"""The grid's c in deviations of the data, and its power: where few and many steps both measured best."""
 
 
 def default(observed: Observed, evaluations: int) -> tuple[Sampler, Tensor]:
     """The sampler and the grid for so many passes through the network, forth or back.
 
-    It is the one that generates, with as many steps as the method's passes leave it.
+    For Gaussian processes that is decoupled annealing with as many steps as the method's passes leave it: on mixtures
+    in 2, 16 and 64 dimensions its draws were closest to the posterior's, for every operator (benchmarks/posteriors.py).
+    Where entries are known exactly it is the way to generate.
 
     Args:
         observed: of any process.
@@ -29,10 +37,13 @@ def default(observed: Observed, evaluations: int) -> tuple[Sampler, Tensor]:
         >>> sampler, times = default(told, 100)
         >>> draws = sf.sample(told, sampler, torch.randn(4, 2), times)
         >>> draws[:, 0]
-        tensor([2.0000, 2.0000, 2.0000, 2.0000])
+        tensor([2., 2., 2., 2.])
     """
-    steps = evaluations // observed.method.passes
-    if steps < 1:
-        raise UserError(f"the method {type(observed.method).__name__} takes {observed.method.passes} passes through "
-                        f"the network for an answer, and {evaluations} are too few")  # fmt: skip
-    return plain(observed, steps)
+    if not isinstance(observed.process, Gaussian):
+        return plain(observed, evaluations)
+    passes = observed.method.passes
+    if evaluations < passes:
+        raise UserError(f"the method {type(observed.method).__name__} takes {passes} passes through the network for "
+                        f"an answer, and {evaluations} are too few")  # fmt: skip
+    scale = _UNIT * observed.sigma_data
+    return DAPS(), grids.straight(observed.process.schedule, evaluations // passes, scale, _POWER)
