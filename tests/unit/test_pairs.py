@@ -352,3 +352,10 @@ def test_a_model_of_single_pictures_translates_nothing(pairs: Path, tmp_path: Pa
     model = train(pairs / "target", recipe, tmp_path / "run")
     with pytest.raises(sf.UserError, match="run was not trained on pairs, an item and what to make of it"):
         model.translate(unseen(1)[0])
+
+
+def test_a_bridge_is_no_pipeline_of_diffusers(bridge: sf.Model, tmp_path: Path):
+    from suffuse.interop.diffusers import export
+
+    with pytest.raises(sf.UserError, match="bridge starts from pictures and not from noise"):
+        export(bridge, tmp_path / "pipeline")

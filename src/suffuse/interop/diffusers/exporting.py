@@ -8,6 +8,7 @@ from suffuse.errors import UserError
 from suffuse.files import write_folder
 from suffuse.interop.diffusers.folder import OWN, library_of
 from suffuse.model import Model
+from suffuse.processes import Gaussian
 
 _CODE = f'''"""The pipeline of this folder, for those who open it without importing Suffuse first."""
 
@@ -45,6 +46,8 @@ def export(model: Model, folder: str | Path) -> None:
     """
     if not isinstance(model.codec, ImageCodec):
         raise UserError(f"models of pictures can be exported, and this one is of the kind {model.codec.kind}")
+    if not isinstance(model.denoiser.process, Gaussian):
+        raise UserError(f"{model.origin.name} starts from pictures and not from noise, as their pipelines do")
     pipeline = _pipeline(model)
     write_folder(Path(folder), lambda aside: _write(pipeline, model, aside))
 
