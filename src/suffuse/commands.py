@@ -218,7 +218,6 @@ def edit(
         out: where to write to; by default edited in the run folder, with a suffix that suits the data.
     """
     from suffuse.data.sources import open_source
-    from suffuse.editing import seen
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
     from suffuse.scoring import scanned
@@ -247,7 +246,7 @@ def edit(
             guidance=guidance,
             progress=progress.to,
         )
-    print(output.save_beside(seen(model, model.codec.items(items)), edited, path))
+    print(output.save_beside(model.codec.items(items), edited, path))
 
 
 def translate(

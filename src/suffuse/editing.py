@@ -135,12 +135,6 @@ def at_size(model: "Model", size: int | Sequence[int] | None, seamless: bool = F
     return sized
 
 
-def seen(model: "Model", items: Sequence[Any]) -> list[Any]:
-    """Items as the model sees them: pictures resized and cropped, where they are not edited at their own size."""
-    each = [(model.codec.fitting(item), item) for item in items]
-    return [codec.decode(codec.encode([item]))[0] for codec, item in each]
-
-
 def noise_of(model: "Model", items: Sequence[Any], told: Condition, evaluations: int) -> Tensor:
     """The noise that belongs to items of the model's size, by the probability-flow ODE."""
     model.denoiser.eval()

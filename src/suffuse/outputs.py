@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from suffuse.errors import UserError
 from suffuse.pictures import named, save_samples, sheet
@@ -57,12 +57,17 @@ class Pictures(Output):
         """The sheet has a row for each picture: it, and what was made of it."""
         each = len(items) // len(before)
         made = [items[start : start + each] for start in range(0, len(items), each)]
-        rows = [[one.resize(new[0].size), *new] for one, new in zip(before, made, strict=True)]
+        rows = [[_fitted(one, new[0].size), *new] for one, new in zip(before, made, strict=True)]
         return save_samples(items, path, rows)
 
     def show(self, items: Any) -> Image.Image:
         """The sheet."""
         return sheet(items)
+
+
+def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Upright, and cropped and resized as for a model."""
+    return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGBA"), size)
 
 
 class Tables(Output):

@@ -399,7 +399,7 @@ def test_pictures_are_edited_from_files(run_folder: Path, tmp_path: Path, capsys
     assert run([*across, "--out", str(tmp_path / "across")]) == 0
     assert {path.name for path in (tmp_path / "across").iterdir()} == {"a.png", "b.png", "sheet.png"}
     with Image.open(tmp_path / "across/sheet.png") as sheet:
-        assert sheet.size == (2 * 66 + 2, 2 * 68)
+        assert sheet.size == (2 * 82 + 2, 68 + 52)  # two of 8x8, eight times magnified, over two of 20x12, four times
     same = ["translate", str(run_folder), str(folder / "a.png"), "--to", str(run_folder), "--steps", "150"]
     assert run([*same, "--out", str(tmp_path / "same")]) == 0
     with Image.open(tmp_path / "same/a.png") as back:
