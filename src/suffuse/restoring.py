@@ -164,7 +164,10 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     told = None
     if isinstance(operator, str):
         operator, told = of_measurement(operator, like.shape[1:])
-    sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
+    if isinstance(y, Tensor) or isinstance(model.codec, ImageCodec):
+        sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
+    else:
+        sized, measured = model, tuple(operator(like).shape[1:])
     shape = sized.codec.shape
     assert isinstance(shape, tuple)
     pictures = _pictures(model.codec, operator, measured, shape)
@@ -172,14 +175,14 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
         y = like
     elif pictures is not None:
         y = pictures.encode([y])
-    elif measured == model.codec.shape:
+    elif measured == model.codec.shape and not isinstance(model.codec, ImageCodec):
         y = model.codec.encode([y])
     else:
         raise UserError(f"what {type(operator).__name__} measures is no {model.codec.kind} item; give it as a tensor "
                         f"of shape {(1, *measured)}")  # fmt: skip
     assert isinstance(y, Tensor)
-    _check_range(model.codec, operator, y, shape)
     noise = _noise(model.codec, operator, told if noise is None else noise)
+    _check_range(model.codec, operator, y, noise, shape)
     return Measurement(sized, operator, y, noise, None if pictures is None else pictures.decode(y)[0])
 
 
@@ -242,13 +245,13 @@ def _largest(operator: Operator, shape: Sequence[int]) -> float:
     return max(float(operator(torch.full((1, *shape), value)).abs().max()) for value in (-1.0, 1.0))
 
 
-def _check_range(codec: Codec, operator: Operator, y: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse numbers that no picture could have given, as of levels up to 255."""
+def _check_range(codec: Codec, operator: Operator, y: Tensor, noise: float, shape: tuple[int, ...]) -> None:
+    """Refuse numbers that no picture and no noise could have given, as levels up to 255."""
     seen = of_measured(operator, y)
-    if not isinstance(codec, ImageCodec) or not len(seen):
+    if not isinstance(codec, ImageCodec) or seen.numel() == 0:
         return
     limit = max(1.0, _largest(operator, shape))
-    if float(seen.abs().max()) > _FAR * limit:
+    if float(seen.abs().max()) > _FAR * limit + 6 * noise:
         raise UserError(f"what was measured lies in [{float(seen.min()):g}, {float(seen.max()):g}], and of pictures, "
                         f"which lie in [-1, 1], it lies in [{-limit:g}, {limit:g}]; scale it")  # fmt: skip
 
