@@ -5,7 +5,7 @@
 
 SOURCE is a folder of pictures, or mnist for those that the demo does not train on. Each of the first so many is
 measured in five ways, with noise of deviation 0.02 but for denoising, and restored by ``Model.restore`` without being
-told a class. Baselines: bicubic interpolation (OpenCV), OpenCV's two ways to inpaint, biharmonic inpainting, total variation,
+told a class. Baselines: bicubic interpolation (OpenCV), OpenCV's two ways to inpaint, biharmonic ones, total variation,
 wavelets, Wiener's filter and unsharp masks (scikit-image). Where a baseline has a strength, the one that is best on
 these very pictures is taken, which favours it. Writes FOLDER/pictures.json and FOLDER/images/restored.png, and prints
 the table: PSNR in decibels and SSIM, with intervals of 95% over the pictures; share of the pixels that were not seen
