@@ -1,13 +1,15 @@
 """Metrics of collections: closed forms, the same law on both sides, and faults that were planted."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+import suffuse as sf
 from suffuse.errors import UserError
-from suffuse.metrics import images, tables, texts
+from suffuse.metrics import images, restoration, tables, texts
 from suffuse.metrics.bootstrap import bootstrap, mean_interval
 from suffuse.metrics.tables import Columns
 
@@ -207,3 +209,93 @@ def test_resampling_is_that_of_the_seed():
     one, again, other = (bootstrap(lambda rows: values[rows].mean(), [10], seed=seed) for seed in (0, 0, 1))
     assert one == again
     assert one != other
+
+
+# Restored pictures
+
+
+def waves() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pictures of 24 x 30 that are somewhat alike."""
+    y, x = np.mgrid[:24, :30]
+    truth = np.sin(0.3 * x) * np.cos(0.2 * y)
+    found = np.clip(truth * 0.8 + 0.3 * np.sin(x * y), -1, 1)
+    return torch.from_numpy(found)[None, None], torch.from_numpy(truth)[None, None]
+
+
+def test_psnr_and_ssim_are_those_of_another_library():
+    """The figures are scikit-image 0.26's of the same pictures: Gaussian weights, population moments."""
+    found, truth = waves()
+    assert float(restoration.psnr(found, truth)) == pytest.approx(18.966487089502714, abs=1e-9)
+    assert float(restoration.ssim(found, truth)) == pytest.approx(0.6376828672266737, abs=1e-9)
+
+
+def test_ssim_has_its_formula_in_every_window():
+    found, truth = waves()
+    place = np.arange(11) - 5
+    window = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for row in range(14):
+        for column in range(20):
+            x, y = (each[0, 0, row : row + 11, column : column + 11].numpy() + 1 for each in (found, truth))
+            mean_x, mean_y = (window * x).sum(), (window * y).sum()
+            var_x, var_y = (window * (x - mean_x) ** 2).sum(), (window * (y - mean_y) ** 2).sum()
+            both = (window * (x - mean_x) * (y - mean_y)).sum()
+            c1, c2 = 0.02**2, 0.06**2
+            values.append(
+                (2 * mean_x * mean_y + c1) * (2 * both + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+            )
+    assert float(restoration.ssim(found, truth)) == pytest.approx(np.mean(values), abs=1e-9)
+    both = restoration.ssim(torch.cat([found, truth]), torch.cat([truth, truth]))
+    assert both.tolist() == pytest.approx([np.mean(values), 1.0], abs=1e-9)
+    with pytest.raises(UserError, match="windows of 11x11 pixels, and these pictures are 8x8"):
+        restoration.ssim(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
+
+
+def draws_of(scale: float, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """19 draws for each of 400 items of 30 numbers, whose truth has deviation 1 about the same centre."""
+    rng = torch.Generator().manual_seed(5)
+    centre = torch.randn(400, 30, generator=rng)
+    draws = centre + shift + scale * torch.randn(19, 400, 30, generator=rng)
+    return draws, centre + torch.randn(400, 30, generator=rng)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.7, 0.0), (1.0, 1.0), (1.5, 0.0)])
+def test_calibration_finds_draws_that_are_too_sure_too_unsure_or_off(scale: float, shift: float):
+    """n = 12,000 numbers: the standard error of a share of 0.9 is 0.003, and that of a rank's share 0.002."""
+    draws, truth = draws_of(scale, shift)
+    inside, uneven = restoration.coverage(draws, truth), restoration.rank_deviation(draws, truth)
+    calibrated = (scale, shift) == (1.0, 0.0)
+    assert (abs(inside.value - 0.9) < 0.011) == calibrated
+    assert (inside.low <= 0.9 <= inside.high) == calibrated
+    assert (uneven.value < 0.03) == calibrated
+    if scale != 1:
+        assert (inside.value > 0.9) == (scale > 1)
+
+
+def test_numbers_that_do_not_count_are_left_out_and_ties_are_shared():
+    draws, truth = draws_of(1.0)
+    seen = torch.arange(30) < 15
+    known = torch.where(seen, truth, draws)
+    assert restoration.coverage(known, truth, ~seen).value < restoration.coverage(known, truth).value - 0.03
+    assert restoration.coverage(known, truth, ~seen) == restoration.coverage(draws, truth, ~seen)
+    assert restoration.rank_deviation(known, truth, seen).value == pytest.approx(0, abs=1e-12)
+
+
+def test_consistency_of_the_truth_is_one():
+    """n = 65,536 numbers, measured in three ways: within 1%; and a measurement of nothing is met."""
+    x = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    for operator in (sf.operators.Blur.gaussian(2.0), sf.operators.Identity(), sf.operators.Mask(x[0] > 0)):
+        noise = 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+        y = operator(x) + noise
+        assert float(restoration.consistency(x, operator, y, 0.3)) == pytest.approx(1, rel=0.01)
+        assert float(restoration.consistency(x + 0.3, operator, y, 0.3)) == pytest.approx(2**0.5, rel=0.01)
+        assert float(restoration.consistency(x, operator, y, 0.0)) == pytest.approx(0.3, rel=0.01)
+    nothing = sf.operators.Mask(torch.zeros(1, 1, 1))
+    assert restoration.consistency(x, nothing, x, 0.1).tolist() == [0.0]
+
+
+def test_lpips_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(UserError, match="LPIPS needs its package and its weights"):
+        restoration.lpips(torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64))
