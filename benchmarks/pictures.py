@@ -197,15 +197,16 @@ def run(model: Model, task: Task, truth: Tensor, draws: int, steps: int) -> tupl
         model.restore(each[None], operator, task.noise, draws, steps=steps, seed=1000 * i) for i, each in enumerate(y)
     ]
     seconds = (time.perf_counter() - start) / len(y)
-    states = torch.stack([each.state for each in restored], 1).clamp(-1, 1)
+    drawn = torch.stack([each.state for each in restored], 1)
+    states = drawn.clamp(-1, 1)  # as pictures are; black would be inside of any interval that was cut off at black
     baselines = {name: best(settings, y, operator, truth) for name, settings in task.baselines.items()}
     unseen = ~operator.mask if isinstance(operator, Mask) else None
     report = {
         "mean of draws": figures(states.mean(0), truth),
         "one draw": figures(states[0], truth),
         **{name: figures(found, truth) for name, found in baselines.items()},
-        "coverage of 90%": _rounded(coverage(states, truth, unseen)),
-        "rank deviation": _rounded(rank_deviation(states, truth, unseen)),
+        "coverage of 90%": _rounded(coverage(drawn, truth, unseen)),
+        "rank deviation": _rounded(rank_deviation(drawn, truth, unseen)),
         "consistency": _rounded(mean_interval(torch.stack([each.consistency.mean() for each in restored]).numpy())),
         "seconds": round(seconds, 2),
     }

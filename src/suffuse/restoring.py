@@ -16,7 +16,7 @@ from suffuse.editing import at_size
 from suffuse.errors import UserError
 from suffuse.guidance import Observed
 from suffuse.metrics.restoration import consistency, of_measured
-from suffuse.operators import Decomposed, Identity, Operator, of_measurement
+from suffuse.operators import Decomposed, Identity, Mask, Operator, of_measurement
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.samplers import sample
@@ -183,7 +183,8 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     assert isinstance(y, Tensor)
     noise = _noise(model.codec, operator, told if noise is None else noise)
     _check_range(model.codec, operator, y, noise, shape)
-    return Measurement(sized, operator, y, noise, None if pictures is None else pictures.decode(y)[0])
+    shown = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
+    return Measurement(sized, operator, y, noise, None if pictures is None else pictures.decode(shown)[0])
 
 
 def _like(codec: Codec, y: Any) -> Tensor:

@@ -120,6 +120,7 @@ def test_no_noise_is_kept_to_the_last_digits():
     restored = model.restore(x, seen, 0.0, 4)
     assert float((restored.state - x)[:, seen.mask].abs().max()) < 1e-3
     assert float(restored.consistency.max()) < 1e-3
+    assert set(np.array(restored.measured)[~seen.mask[0].numpy()].tolist()) == {128}  # what is hidden is not shown
     assert float(restored.deviation[~seen.mask].min()) > 0.02
     assert [np.array(draw)[seen.mask[0].numpy()].tolist() for draw in restored.draws] == [
         np.array(picture(seed=4))[seen.mask[0].numpy()].tolist()
