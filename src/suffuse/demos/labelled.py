@@ -50,11 +50,11 @@ class Labelled:
 
 
 def sentiment(out: Path, minutes: float | None = None, seed: int = 0) -> None:
-    """Praise and blame of films, as twenty people rated them: five minutes of training on two CPU cores."""
+    """Praise and blame of films, as twenty people rated them: eight minutes of training on two CPU cores."""
     recipe = Recipe(
         data=DataSection(condition=("label",), tokens="words", vocabulary=4096, length=48),
         network=NetworkSection(width=128, depth=3, network_dropout=0.1),
-        training=_training(minutes or 5.0, seed, batch=16),
+        training=_training(minutes or 8.0, seed, batch=16),
     )
     show(out, Labelled(_films(), "text", "word", (1, 2)), recipe)
 
