@@ -232,7 +232,7 @@ def test_one_picture_is_a_source(tmp_path: Path):
     source = open_source(tmp_path / "pictures/1.png")
     assert source.names([0]) == ["1.png"]
     assert source.scan().kept == len(source) == 1
-    with pytest.raises(UserError, match="2.png of .* cannot be read: not a picture"):
+    with pytest.raises(UserError, match=r"2.png of .* cannot be read: not a picture"):
         open_source(tmp_path / "pictures/2.png").raw([0])
 
 
