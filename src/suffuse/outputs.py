@@ -256,7 +256,14 @@ def labelled(
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
-    {"image": Pictures(), "table": Tables(), "text": Texts(), "sequence": Sequences(), "series": SeriesFiles()}
+    {
+        "image": Pictures(),
+        "segments": Pictures(),
+        "table": Tables(),
+        "text": Texts(),
+        "sequence": Sequences(),
+        "series": SeriesFiles(),
+    }
 )
 """By the kind of the model's codec."""
 

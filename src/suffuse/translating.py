@@ -113,9 +113,22 @@ def _pictures(model: "Model", path: Path, paired: bool) -> tuple[list[str], list
     items: list[Any] = []
     for place in report.keep:
         raw = source.raw([place])
-        codec = model.codec if paired else model.codec.fitting(raw[0])
-        items += codec.decode(codec.encode(raw))
+        items += _seen(model, raw) if paired else _kept(model, raw[0])
     return stems if len({*stems}) == len(names) else names, items
+
+
+def _seen(model: "Model", raw: list[Any]) -> list[Any]:
+    """Of the size that the model takes."""
+    told = _told(model)
+    if told is None:
+        return model.codec.decode(model.codec.encode(raw))
+    return model.conditions[told].decode(model.conditions[told].encode(raw)[0])
+
+
+def _kept(model: "Model", raw: Any) -> list[Any]:
+    """Of its own size, where that is larger."""
+    codec = model.codec.fitting(raw)
+    return codec.decode(codec.encode([raw]))
 
 
 _READERS: Mapping[str, Callable[["Model", Path, bool], tuple[list[str], list[Any]]]] = MappingProxyType(
@@ -124,7 +137,7 @@ _READERS: Mapping[str, Callable[["Model", Path, bool], tuple[list[str], list[Any
 
 
 def named_draws(model: "Model", names: Sequence[str], drawn: Sequence[Any], draws: int) -> list[Any]:
-    """Draws that say what they were drawn for; of several for each, their mean comes after them.
+    """Draws that say what they were drawn for; of several for each, what sums them up comes after them.
 
     Raises:
         UserError: these items cannot be summed up.
@@ -134,6 +147,7 @@ def named_draws(model: "Model", names: Sequence[str], drawn: Sequence[Any], draw
     result: list[Any] = []
     for place, name in enumerate(names):
         each = drawn[place * draws : (place + 1) * draws]
-        mean = named(model.codec.together(each), f"{name}-mean", like=each[0])
-        result += [*(named(item, f"{name}-{number}") for number, item in enumerate(each, 1)), mean]
+        summed = model.codec.summaries(each).items()
+        result += [named(item, f"{name}-{number}") for number, item in enumerate(each, 1)]
+        result += [named(item, f"{name}-{what}", like=each[0]) for what, item in summed]
     return result

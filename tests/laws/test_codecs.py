@@ -23,6 +23,7 @@ from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, nor
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
+from suffuse.codecs.segments import SegmentCodec
 from suffuse.codecs.series import CalendarCodec, Channel, SeriesCodec
 from suffuse.codecs.spelling import Alphabet, Letters, Words
 from suffuse.codecs.table import Field, TableCodec
@@ -45,6 +46,27 @@ def pictures(draw: st.DrawFn) -> tuple[ImageCodec, list[Image.Image]]:
     arrays = np.frombuffer(pixels, np.uint8).reshape(count, height, width, channels)
     shape = (height, width) if channels == 1 else (height, width, channels)
     return ImageCodec((height, width), channels), [Image.fromarray(array.reshape(shape)) for array in arrays]
+
+
+@st.composite
+def label_maps(draw: st.DrawFn) -> tuple[SegmentCodec, list[Image.Image]]:
+    """A codec fitted to label maps of its own size and up to 64 colours, of every mode that these come in."""
+    height, width, channels = draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.sampled_from((1, 3, 4)))
+    colour = st.tuples(*[st.integers(0, 255)] * channels)
+    colours = np.array(draw(st.lists(colour, min_size=2, max_size=64, unique=True)), np.uint8)
+    count = draw(st.integers(0, 3))
+    places = draw(st.lists(st.integers(0, len(colours) - 1), min_size=height * width, max_size=height * width))
+    arrays = [np.roll(colours[places], shift, 0).reshape(height, width, channels) for shift in range(count)]
+    raw = [Image.fromarray(array.squeeze(-1) if channels == 1 else array) for array in arrays]
+    if channels == 3 and draw(st.booleans()):
+        raw = [image.quantize(256) for image in raw]
+    palette = colours.reshape(1, -1, channels)
+    every = Image.fromarray(palette.squeeze(-1) if channels == 1 else palette)
+    return SegmentCodec.fit([("every", every), *(("", image) for image in raw)], (height, width)), raw
+
+
+def coloured(image: Image.Image) -> bytes:
+    return image.convert("RGBA").tobytes()
 
 
 def visible(image: Image.Image) -> bytes:
@@ -167,6 +189,7 @@ class Near:
 CASES = {
     "series": Case(windows(), near),
     "image": Case(pictures(), visible),
+    "segments": Case(label_maps(), coloured),
     "table": Case(rows(), dict),
     "text": Case(texts(), str),
     "sequence": Case(sequences(), str),

@@ -127,6 +127,14 @@ class Codec(ABC):
         """
         raise UserError(f"several draws of items of the kind {self.kind} cannot be summed up; ask for one")
 
+    def summaries(self, draws: Sequence[Any]) -> dict[str, Any]:
+        """Items by name that say what several draws of one are like; here that of :meth:`together` alone.
+
+        Raises:
+            UserError: these items cannot be summed up.
+        """
+        return {"mean": self.together(draws)}
+
     def resized(self, size: int | Sequence[int] | None) -> Self:
         """The same codec for items of another size: their space axes have these lengths, or this one; None is its own.
 

@@ -86,7 +86,7 @@ class ImageCodec(Codec):
         """Return pictures upright, resized and cropped: uint8, (B, C, H, W), colour not yet premultiplied."""
         packed = torch.empty((len(raw), *self.shape), dtype=torch.uint8)
         for item, image in zip(packed, raw, strict=True):
-            pixels = np.array(self._fit(_canonical(_upright(image))))
+            pixels = np.array(self._fit(canonical(upright(image))))
             item.copy_(torch.from_numpy(pixels.reshape(self.height, self.width, self.channels)).permute(2, 0, 1))
         return packed
 
@@ -119,7 +119,7 @@ class ImageCodec(Codec):
 
     def fitting(self, raw: Any) -> Self:
         """See the base class; a picture is larger where neither side is smaller, and either is longer."""
-        width, height = _upright(raw).size
+        width, height = upright(raw).size
         larger = height >= self.height and width >= self.width and (height, width) != (self.height, self.width)
         return self.resized((height, width)) if larger else self
 
@@ -129,7 +129,7 @@ class ImageCodec(Codec):
             raise UserError(
                 f"a mask of pictures is a picture, white where they may change, not a {type(mask).__name__}"
             )
-        mask, own = _upright(mask), _upright(raw).size
+        mask, own = upright(mask), upright(raw).size
         if mask.size != own:
             raise UserError(f"the mask is of {mask.width}x{mask.height} pixels and the picture of {own[0]}x{own[1]}; "
                             "give one of the same size")  # fmt: skip
@@ -150,21 +150,24 @@ class ImageCodec(Codec):
         """Resize and crop a picture of mode L, RGB or RGBA, then bring it to the codec's mode."""
         if image.size != (self.width, self.height):
             # PIL premultiplies RGBA while it resizes, so what lies under transparency bleeds into no edge.
-            image = image.resize((self.width, self.height), Image.Resampling.LANCZOS, self._centre(image))
+            image = image.resize(
+                (self.width, self.height), Image.Resampling.LANCZOS, centred(image, self.height, self.width)
+            )
         if image.mode == "RGBA" and self.channels < 4:
             # After resizing: the two commute, and the picture is small by now.
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert(_MODES[self.channels])
 
-    def _centre(self, image: Image.Image) -> tuple[float, float, float, float]:
-        """Return the largest centred box of the codec's proportions: left, upper, right, lower."""
-        scale = min(image.width / self.width, image.height / self.height)
-        left = max((image.width - scale * self.width) / 2, 0.0)
-        upper = max((image.height - scale * self.height) / 2, 0.0)
-        return (left, upper, image.width - left, image.height - upper)
+
+def centred(image: Image.Image, height: int, width: int) -> tuple[float, float, float, float]:
+    """The largest centred box of these proportions: left, upper, right, lower."""
+    scale = min(image.width / width, image.height / height)
+    left = max((image.width - scale * width) / 2, 0.0)
+    upper = max((image.height - scale * height) / 2, 0.0)
+    return (left, upper, image.width - left, image.height - upper)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation."""
     image.load()  # first, so that only the parsing of EXIF is forgiven below
     try:
@@ -174,7 +177,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _canonical(image: Image.Image) -> Image.Image:
+def canonical(image: Image.Image) -> Image.Image:
     """Return a picture of any mode as 8-bit L, RGB or RGBA."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray(_from_16_bits(np.asarray(image)))

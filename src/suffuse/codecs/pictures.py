@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from suffuse.codecs.base import JSON, ConditionCodec
+from suffuse.codecs.base import JSON, Codec, ConditionCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.errors import UserError
 from suffuse.rng import Streams
-from suffuse.tree import State, map_leaves
+from suffuse.tree import State
 
 SOURCE, TARGET = "source", "target"
 """The two sides of a pair."""
@@ -79,26 +79,29 @@ class PictureCodec(ConditionCodec):
 
 
 class PairPacker:
-    """Pairs of pictures to pairs of states, for a loader: a mapping of ``source`` and ``target``.
+    """Pairs to pairs of states, for a loader: a mapping of ``source`` and ``target``.
 
     Args:
-        pictures: codec of both sides.
+        sources: codec of the one side.
+        targets: codec of the other.
 
     Example:
-        >>> packer = PairPacker(ImageCodec(1, channels=1))
+        >>> codec = ImageCodec(1, channels=1)
+        >>> packer = PairPacker(codec, codec)
         >>> packed = packer.pack([(Image.new("L", (1, 1), 0), Image.new("L", (1, 1), 255))])
         >>> {side: state.item() for side, state in packer.unpack(packed).items()}
         {'source': -1.0, 'target': 1.0}
     """
 
-    def __init__(self, pictures: ImageCodec) -> None:
-        self._pictures = pictures
+    def __init__(self, sources: Codec, targets: Codec) -> None:
+        self._sources, self._targets = sources, targets
 
-    def pack(self, raw: Sequence[tuple[Image.Image, Image.Image]]) -> dict[str, Tensor]:
-        """Return both sides as the codec packs them."""
+    def pack(self, raw: Sequence[tuple[Any, Any]]) -> dict[str, State]:
+        """Return both sides as their codecs pack them."""
         sources, targets = ([pair[side] for pair in raw] for side in (0, 1))
-        return {SOURCE: self._pictures.pack(sources), TARGET: self._pictures.pack(targets)}
+        return {SOURCE: self._sources.pack(sources), TARGET: self._targets.pack(targets)}
 
-    def unpack(self, packed: State, rng: Streams | None = None) -> dict[str, Tensor]:
-        """Return the states of both sides, float32 in [-1, 1]."""
-        return map_leaves(self._pictures.unpack, packed)
+    def unpack(self, packed: State, rng: Streams | None = None) -> dict[str, State]:
+        """Return the states of both sides."""
+        assert isinstance(packed, Mapping)
+        return {SOURCE: self._sources.unpack(packed[SOURCE], rng), TARGET: self._targets.unpack(packed[TARGET], rng)}

@@ -4,12 +4,13 @@ from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.pictures import PictureCodec
+from suffuse.codecs.segments import SegmentCodec
 from suffuse.codecs.series import CalendarCodec, SeriesCodec
 from suffuse.codecs.table import TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
 
 CODECS: dict[str, type[Codec]] = {
-    codec.kind: codec for codec in (ImageCodec, TableCodec, TextCodec, SequenceCodec, SeriesCodec)
+    codec.kind: codec for codec in (ImageCodec, SegmentCodec, TableCodec, TextCodec, SequenceCodec, SeriesCodec)
 }
 CONDITIONS: dict[str, type[ConditionCodec]] = {
     codec.kind: codec

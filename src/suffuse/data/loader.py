@@ -12,7 +12,7 @@ from suffuse.data.positions import Counted, Positions, Shuffled, positions_of
 from suffuse.data.report import workers
 from suffuse.errors import UserError
 from suffuse.rng import Streams, permuted
-from suffuse.tree import PRESENT, State, concatenate, leaves, map_leaves
+from suffuse.tree import PRESENT, State, concatenate, expand, leaves, map_leaves
 
 
 class Encoder(Protocol):
@@ -144,7 +144,7 @@ def mirror(images: Tensor, which: Tensor) -> Tensor:
     """Flip some pictures of a batch, left to right.
 
     Args:
-        images: (B, C, H, W).
+        images: (B, ..., W).
         which: (B,) bool, drawn by the caller.
 
     Example:
@@ -152,7 +152,7 @@ def mirror(images: Tensor, which: Tensor) -> Tensor:
         tensor([[2, 1],
                 [1, 2]])
     """
-    return torch.where(which[:, None, None, None], images.flip(-1), images)
+    return torch.where(expand(which, images), images.flip(-1), images)
 
 
 def order(size: int, index: Tensor, seed: int) -> Tensor:

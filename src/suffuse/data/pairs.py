@@ -20,6 +20,8 @@ from suffuse.errors import UserError
 from suffuse.tree import State, concatenate
 
 SIDES = ("source", "target")
+PAIRED = ("pairs", "segments")
+"""Kinds of pairs: of two pictures, and of a picture and a label map."""
 _LAYOUT = (
     "pairs are folders source/ and target/ whose files have the same names, or a table, such as metadata.csv beside "
     "them, with the columns source and target"
@@ -35,9 +37,8 @@ class PairSource(Source):
         targets: what it is translated to.
         pairs: positions of both pictures of each pair.
         report: what was found, and what does not pair.
+        kind: one of :data:`PAIRED`, by what the targets are.
     """
-
-    kind = "pairs"
 
     def __init__(
         self,
@@ -46,8 +47,9 @@ class PairSource(Source):
         targets: PictureSource,
         pairs: Sequence[tuple[int, int]],
         report: Report,
+        kind: str = "pairs",
     ) -> None:
-        self.name, self.fields, self.report = name, targets.fields, report
+        self.name, self.fields, self.report, self.kind = name, targets.fields, report, kind
         self._sources, self._targets, self._pairs = sources, targets, pairs
 
     def __len__(self) -> int:
@@ -70,6 +72,14 @@ class PairSource(Source):
     def sources(self, positions: Sequence[int]) -> list[Image.Image]:
         """See the base class."""
         return self._sources.raw([self._pairs[position][0] for position in positions])
+
+    def targets(self, positions: Sequence[int]) -> list[Image.Image]:
+        """What the sources at these positions become.
+
+        Raises:
+            UserError: one of them cannot be read.
+        """
+        return self._targets.raw([self._pairs[position][1] for position in positions])
 
     def _values(self, field: str) -> list[Any]:
         column = self._targets.column(field)
@@ -132,13 +142,14 @@ class ListedSource(PictureSource):
         return [row[field] for row in self._rows]
 
 
-def open_pairs(path: Path, paired: bool = True) -> PairSource:
+def open_pairs(path: Path, paired: bool = True, kind: str = "pairs") -> PairSource:
     """Open pairs of pictures; nothing is decoded yet.
 
     Args:
         path: a folder with ``source`` and ``target``, whose files pair where their paths within these are the same but
             for the suffix; or a table with two columns of file names, or a folder with such a metadata file.
         paired: whether the pictures of both folders belong together; else any source is put beside any target.
+        kind: of pairs, one of :data:`PAIRED`.
 
     Raises:
         UserError: there are no pairs; says what is missing.
@@ -146,19 +157,19 @@ def open_pairs(path: Path, paired: bool = True) -> PairSource:
     if not path.is_dir():
         if path.suffix.lower() not in ROWS:
             raise UserError(f"{path} holds no pairs; {_LAYOUT}")
-        return _from_table(path)
+        return _from_table(path, kind)
     table = next((path / name for name in NAMES if (path / name).is_file()), None)
     sides = [path / side for side in SIDES]
     if table is not None and not any(side.is_dir() for side in sides):
-        return _from_table(table)
+        return _from_table(table, kind)
     missing = [side.name for side in sides if not side.is_dir()]
     if missing:
         raise UserError(f"{path} has no folder {' and no folder '.join(missing)}; {_LAYOUT}")
     sources, targets = (FolderSource(list_folder(side)) for side in sides)
-    return _by_name(path, sources, targets) if paired else _side_by_side(path, sources, targets)
+    return _by_name(path, sources, targets, kind) if paired else _side_by_side(path, sources, targets)
 
 
-def _by_name(path: Path, sources: FolderSource, targets: FolderSource) -> PairSource:
+def _by_name(path: Path, sources: FolderSource, targets: FolderSource, kind: str) -> PairSource:
     """Files of one path but for the suffix; those without a partner are left out."""
     names = [[_stem(name) for name in side.names(range(len(side)))] for side in (sources, targets)]
     places = {stem: place for place, stem in reversed([*enumerate(names[0])])}
@@ -182,7 +193,7 @@ def _by_name(path: Path, sources: FolderSource, targets: FolderSource) -> PairSo
         if places[stem] < place
     ]
     left_out = alone + repeated
-    return PairSource(str(path), sources, targets, pairs, Report(str(path), len(pairs) + len(left_out), left_out))
+    return PairSource(str(path), sources, targets, pairs, Report(str(path), len(pairs) + len(left_out), left_out), kind)
 
 
 def _side_by_side(path: Path, sources: FolderSource, targets: FolderSource) -> PairSource:
@@ -194,7 +205,7 @@ def _side_by_side(path: Path, sources: FolderSource, targets: FolderSource) -> P
     return PairSource(str(path), sources, targets, pairs, Report(str(path), count, notes=[note]))
 
 
-def _from_table(table: Path) -> PairSource:
+def _from_table(table: Path, kind: str) -> PairSource:
     """Rows that name both files; those that lack one are left out."""
     read = read_rows(table)
     missing = [side for side in SIDES if side not in read.table.column_names]
@@ -217,7 +228,9 @@ def _from_table(table: Path) -> PairSource:
     sources = ListedSource(table.parent, [row["source"] for row in kept], [{}] * len(kept), ())
     targets = ListedSource(table.parent, [row["target"] for row in kept], rows, fields)
     pairs = [(place, place) for place in range(len(kept))]
-    return PairSource(str(table), sources, targets, pairs, Report(str(table), len(kept) + len(left_out), left_out))
+    return PairSource(
+        str(table), sources, targets, pairs, Report(str(table), len(kept) + len(left_out), left_out), kind
+    )
 
 
 def _is_file(folder: Path, name: Any) -> bool:

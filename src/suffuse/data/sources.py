@@ -13,7 +13,7 @@ from PIL import Image
 from suffuse.data.base import Source
 from suffuse.data.files import ROWS
 from suffuse.data.folder import FolderSource, Listing, list_folder
-from suffuse.data.pairs import PairSource, open_pairs
+from suffuse.data.pairs import PAIRED, open_pairs
 from suffuse.data.pictures import suffixes
 from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
@@ -52,8 +52,8 @@ def open_source(
         UserError: there is no such source, or nothing in it is a picture.
     """
     place = Path(path).expanduser()
-    if kind == PairSource.kind and os.path.exists(place):
-        return open_pairs(place, paired)
+    if kind in PAIRED and os.path.exists(place):
+        return open_pairs(place, paired, kind)
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):

@@ -101,7 +101,7 @@ def _regression(source: PairSource, like: Model, run: Path) -> Model:
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.training.seed)
         model = Model(like.codec, like.conditions, recipe, like.origin)
-    data = learn.TrainingData(Batches(source, kind.packer(like.codec)), recipe, kind)
+    data = learn.TrainingData(Batches(source, kind.packer(recipe, like.codec)), recipe, kind)
     run.mkdir(parents=True, exist_ok=True)
     fit(
         model.denoiser,

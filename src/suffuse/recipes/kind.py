@@ -60,8 +60,9 @@ class Kind(ABC):
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """The objective of a recipe."""
 
-    def packer(self, codec: Codec) -> Packer:
+    def packer(self, recipe: Recipe, codec: Codec) -> Packer:
         """What packs the items of a source; where these are items of the codec, that."""
+        del recipe
         return codec
 
     def beside(self, recipe: Recipe, codec: Codec) -> dict[str, ConditionCodec]:

@@ -21,7 +21,7 @@ from suffuse.recipes.image import ImageKind, mirrored
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import ProcessSection, Recipe
 from suffuse.rng import Streams
-from suffuse.tree import State
+from suffuse.tree import State, leaves
 
 _PICTURES = ImageKind()
 _SIGMA = 0.5
@@ -65,17 +65,17 @@ class PairsKind(Kind):
         if not _bridged(recipe.process) or recipe.process.correlation is not None:
             return recipe
         codec, some = self.codec(recipe, source, report), report.keep[:: -(-len(report.keep) // _MEASURED)]
-        value = _correlation(self.packer(codec), source, some) if _paired(recipe) else 0.0
+        value = _correlation(self.packer(recipe, codec), source, some) if _paired(recipe) else 0.0
         return recipe.model_copy(update={"process": fill(recipe.process, correlation=value)})
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
         """Of both sides alike."""
         return _PICTURES.codec(recipe, source, report)
 
-    def packer(self, codec: Codec) -> PairPacker:
+    def packer(self, recipe: Recipe, codec: Codec) -> PairPacker:
         """Of both sides."""
-        assert isinstance(codec, ImageCodec)
-        return PairPacker(codec)
+        del recipe
+        return PairPacker(codec, codec)
 
     def beside(self, recipe: Recipe, codec: Codec) -> dict[str, ConditionCodec]:
         """The source, where it is told."""
@@ -138,7 +138,7 @@ def _form(section: ProcessSection, sigma_data: float) -> Bridged:
 def _correlation(packer: PairPacker, source: Source, positions: Sequence[int]) -> float:
     """Of the elements of both sides, less their means; kept from 1, which a copy would have."""
     states = packer.unpack(source.packed(positions, packer))
-    both = torch.stack([states[side].flatten() for side in (SOURCE, TARGET)])
+    both = torch.stack([leaf.flatten() for side in (SOURCE, TARGET) for leaf in leaves(states[side])])
     found = float(torch.corrcoef(both)[0, 1])
     return 0.0 if math.isnan(found) else round(min(max(found, -_MOST), _MOST), 2)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from suffuse.training.config import TrainingConfig
 
-KindName: TypeAlias = Literal["image", "pairs", "text", "sequence", "table", "series"]
+KindName: TypeAlias = Literal["image", "pairs", "segments", "text", "sequence", "table", "series"]
 """The kinds of data that models are made of."""
 
 

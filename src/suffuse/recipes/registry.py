@@ -3,6 +3,7 @@
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.pairs import PairsKind
+from suffuse.recipes.segments import SegmentsKind
 from suffuse.recipes.series import SeriesKind
 from suffuse.recipes.table import TableKind
 from suffuse.recipes.tokens import SequenceKind, TextKind
@@ -10,6 +11,7 @@ from suffuse.recipes.tokens import SequenceKind, TextKind
 KINDS: dict[str, Kind] = {
     "image": ImageKind(),
     "pairs": PairsKind(),
+    "segments": SegmentsKind(),
     "table": TableKind(),
     "text": TextKind(),
     "sequence": SequenceKind(),
