@@ -109,7 +109,7 @@ class SegmentCodec(Codec):
 
     def _shares(self, draws: Sequence[Any]) -> Tensor:
         """(H, W, K): share of the draws that have each class."""
-        return torch.nn.functional.one_hot(self.encode(draws), self.vocabulary).double().mean(0)
+        return torch.nn.functional.one_hot(self.unpack(self.pack(draws)), self.vocabulary).double().mean(0)
 
     def config(self) -> dict[str, JSON]:
         """Return size and colours."""
