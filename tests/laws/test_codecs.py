@@ -167,22 +167,24 @@ def windows(draw: st.DrawFn) -> tuple[SeriesCodec, list[pd.DataFrame]]:
         )
         for _ in range(count)
     ]
+    for frame in raw:
+        frame.attrs |= {n: max(np.abs(other[n]).max() for other in raw) for n in columns}
     channels = [Channel.fit(n, [f[n].to_numpy(float) for f in raw] or [np.arange(4.0)], length) for n in columns]
     return SeriesCodec(channels, length, "t"), raw
 
 
 def near(frame: pd.DataFrame) -> tuple[object, ...]:
-    """Whole numbers as they are, and others but for a hundred-thousandth of the largest."""
+    """Whole numbers as they are, and others but for a hundred-thousandth of the largest that the codec was fitted to."""
     whole = tuple(frame["whole"])
-    return (whole, *(Near(frame[name].to_numpy(float)) for name in ("price", "drift")))
+    return (whole, *(Near(frame[name].to_numpy(float), frame.attrs.get(name, 0.0)) for name in ("price", "drift")))
 
 
 class Near:
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    def __init__(self, values: np.ndarray, largest: float) -> None:
+        self.values, self.largest = values, largest
 
     def __eq__(self, other: object) -> bool:
-        scale = np.abs(self.values).max()
+        scale = max(self.largest, other.largest) if isinstance(other, Near) else 0.0
         return isinstance(other, Near) and np.allclose(self.values, other.values, rtol=1e-4, atol=1e-5 * scale)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 import suffuse as sf
 from suffuse import grids
 from suffuse.exact import GaussianMixture, Independent, Tokens
+from suffuse.restoration import RESTORERS
 from suffuse.rng import Streams
 from suffuse.samplers import (
     SAMPLERS,
@@ -51,7 +52,7 @@ def test_every_sampler_is_in_the_registry():
     def kinds(base: type) -> set[type]:
         return {kind for sub in base.__subclasses__() for kind in {sub, *kinds(sub)}}
 
-    made = {type(make()) for make in SAMPLERS.values()}
+    made = {type(make()) for make in (*SAMPLERS.values(), *RESTORERS.values())}
     assert {kind for kind in kinds(Sampler) if not inspect.isabstract(kind)} - made == {Leafwise, Tuned}
 
 
