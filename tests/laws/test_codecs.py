@@ -174,7 +174,7 @@ def windows(draw: st.DrawFn) -> tuple[SeriesCodec, list[pd.DataFrame]]:
 
 
 def near(frame: pd.DataFrame) -> tuple[object, ...]:
-    """Whole numbers as they are, and others but for a hundred-thousandth of the largest that the codec was fitted to."""
+    """Whole numbers as they are, and others but for a hundred-thousandth of the largest of the channel."""
     whole = tuple(frame["whole"])
     return (whole, *(Near(frame[name].to_numpy(float), frame.attrs.get(name, 0.0)) for name in ("price", "drift")))
 

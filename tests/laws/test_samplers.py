@@ -12,7 +12,7 @@ from torch import Tensor
 import suffuse as sf
 from suffuse import grids
 from suffuse.exact import GaussianMixture, Independent, Tokens
-from suffuse.restoration import RESTORERS
+from suffuse.restoration import RESTORERS, Restorer
 from suffuse.rng import Streams
 from suffuse.samplers import (
     SAMPLERS,
@@ -53,7 +53,7 @@ def test_every_sampler_is_in_the_registry():
         return {kind for sub in base.__subclasses__() for kind in {sub, *kinds(sub)}}
 
     made = {type(make()) for make in (*SAMPLERS.values(), *RESTORERS.values())}
-    assert {kind for kind in kinds(Sampler) if not inspect.isabstract(kind)} - made == {Leafwise, Tuned}
+    assert {kind for kind in kinds(Sampler) if not inspect.isabstract(kind)} - made == {Leafwise, Restorer, Tuned}
 
 
 # Truths. In one dimension the probability-flow ODE moves quantiles to quantiles, which bisection finds to rounding;
