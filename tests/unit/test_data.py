@@ -232,6 +232,9 @@ def test_one_picture_is_a_source(tmp_path: Path):
     source = open_source(tmp_path / "pictures/1.png")
     assert source.names([0]) == ["1.png"]
     assert source.scan().kept == len(source) == 1
+    (tmp_path / "notes.md").write_text("no picture")
+    with pytest.raises(UserError, match=r"notes.md is no picture"):
+        open_source(tmp_path / "notes.md", kind="image")
     with pytest.raises(UserError, match=r"2.png of .* cannot be read: not a picture"):
         open_source(tmp_path / "pictures/2.png").raw([0])
 

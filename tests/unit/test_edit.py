@@ -428,10 +428,10 @@ def test_mistakes_on_the_command_line(run_folder: Path, tmp_path: Path, capsys: 
     words.write_text("no picture")
     for arguments, message in (
         (["edit", good, "--mask", bad], "bad.png of .* cannot be read: not a picture"),
-        (["edit", good, "--mask", words], "a mask of pictures is a picture, .* not a str"),
+        (["edit", good, "--mask", words], "words.md is no picture"),
         (["edit", good, "--mask", tmp_path / "none.png"], "there is no .*none.png"),
         (["edit", bad], "none of the 1 pictures .* can be read; bad.png, for one: not a picture"),
-        (["edit", words], "words.md holds data of the kind text, and the model is of image"),
+        (["edit", words], "words.md is no picture"),
         (["edit", good, "--strength", "2"], "a strength lies above 0"),
         (["edit", good, "--towards", bad], "can be read"),
         (["generate", "--size", "4"], "draws pictures of 8x8 and larger"),

@@ -120,6 +120,8 @@ def _open_file(path: Path, split: str | None, kind: str | None, target: str | No
         return open_parquet(path, split)
     if suffix in suffixes() and kind in (None, "image"):
         return FolderSource(Listing(path.parent, pictures=[path.name]))
+    if kind == "image":
+        raise UserError(f"{path} is no picture; give one, or a folder of them")
     if suffix in ROWS:
         rows = open_rows(path)
         series = series_of(rows, kind == "series") if kind in (None, "series") else None
