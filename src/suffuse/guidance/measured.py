@@ -20,7 +20,6 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.operators import Linear, Operator, conjugate_directions, conjugate_gradients
 from suffuse.operators.spectrum import per_item
-from suffuse.posteriors import Normal
 from suffuse.processes import Gaussian, Time
 from suffuse.processes.base import as_time
 from suffuse.rng import Streams
@@ -28,7 +27,7 @@ from suffuse.tree import Condition, expand, latest
 
 _LEAST_RATIO = 0.05
 r"""Below this :math:`\alpha_t s_{\text{data}} / \sigma_t` the Jacobian holds more error of a network than covariance,
-and at :math:`\alpha_t = 0` nothing else; the covariance is then that of the time where it is reached."""
+and at :math:`\alpha_t = 0` nothing else; mean and covariance are then those of the time where it is reached."""
 
 
 class Measured:
@@ -135,20 +134,17 @@ class Local:
     def _differentiate(
         self, denoiser: Denoiser, process: Gaussian, x_t: Tensor, t: Tensor, condition: Condition
     ) -> None:
-        """One evaluation, or two where the covariance is that of another time: the walk is taken there."""
+        """The one evaluation. At times before the Jacobian can be read, that of the time where it can."""
         least = 2 * torch.tensor(_LEAST_RATIO / self.scale, dtype=torch.float64, device=t.device).log()
         s = torch.minimum(t, process.schedule.inverse(least))
-        earlier = bool((s < t).any())
-        if earlier:
-            self.mean = denoiser(x_t, t, condition).mean
-            x_t = process.reverse(x_t, Normal(self.mean), t, s, eta=0.0)
+        sigma_t = process.coordinates(t, x_t)[1]
         alpha_s, sigma_s = process.coordinates(s, x_t)
         self._tweedie = sigma_s**2 / alpha_s
         with torch.enable_grad():
-            self._x = x_t.detach().requires_grad_()
+            # So early the state is all but noise, which the walk scales down.
+            self._x = torch.where(sigma_t > sigma_s, x_t * sigma_s / sigma_t, x_t).detach().requires_grad_()
             self._answer = denoiser(self._x, s, condition).mean
-        if not earlier:
-            self.mean = self._answer.detach()
+        self.mean = self._answer.detach()
 
     def covariance(self, v: Tensor) -> Tensor:
         """Cov[x_0 | x_t] times v, by one pass back through the denoiser."""
@@ -161,7 +157,7 @@ def width_at(denoiser: Denoiser, x_t: Tensor, t: Time) -> Tensor:
     :math:`r_t^2 = \sigma_t^2 c^2 / (\alpha_t^2 c^2 + \sigma_t^2)`.
     """
     assert isinstance(denoiser.process, Gaussian)
-    alpha_t, sigma_t = denoiser.process.coordinates(latest(t), x_t)
+    alpha_t, sigma_t = denoiser.process.coordinates(latest(as_time(t, x_t)), x_t)
     return sigma_t**2 * denoiser.sigma_data**2 / (alpha_t**2 * denoiser.sigma_data**2 + sigma_t**2)
 
 
