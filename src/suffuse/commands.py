@@ -136,38 +136,32 @@ def restore(
     condition: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> None:
-    """Draw pictures from what was measured of them: there are several answers, and a map of where they differ.
+    """Draw items from what was measured of them: there are several answers, and of pictures a map of where they differ.
 
     Operators are inpaint:MASK.png (white is kept), random:0.5 and box:0.5 (shares), outpaint:8 (pixels),
     super-resolve:4, denoise:0.2, deblur:2 and motion:9,45 (pixels, degrees), colourise, jpeg:20, and others that an
-    unknown name lists. Pictures larger than in training keep their size.
+    unknown name lists. Items larger than in training keep their size.
 
     Args:
         run: run folder of a trained model.
-        source: a picture, or a folder of them: for super-resolve small ones, else as large as in training or larger.
-        operator: what was done to the pictures, by its name.
+        source: a file, or a folder of them: for super-resolve small ones, else as large as in training or larger.
+        operator: what was done to the items, by its name.
         noise: deviation of the noise on them, where black is -1 and white 1; by default that of rounding.
-        draws: of each picture.
+        draws: of each item.
         steps: of each walk, which ask the network several times each.
         seed: of the first draw; the next have the next seeds.
-        condition: what the pictures are, as for generate.
-        out: folder to write to, in it one for each picture of a folder; by default restored in the run folder.
+        condition: what the items are, as for generate.
+        out: folder to write to, in it one for each of several items; by default restored in the run folder.
     """
-    from suffuse.codecs.image import ImageCodec
-    from suffuse.data.sources import open_source
-    from suffuse.outputs import save_restored
+    from suffuse.outputs import output_of
     from suffuse.progress import Progress
+    from suffuse.scoring import scanned
     from suffuse.store import load
 
     model, out = load(run), out or run / "restored"
-    if not isinstance(model.codec, ImageCodec):
-        raise UserError(f"{run} draws items of the kind {model.codec.kind}, and only pictures are restored from files; "
-                        "suffuse infill fills the holes of others")  # fmt: skip
-    opened = open_source(source, kind=model.codec.kind)
-    report = opened.scan()
-    if report.left_out:
-        print(report.summary())
+    output, (opened, report) = output_of(model.codec.kind), scanned(source, model)
     places, told, shown = report.keep, model.parse_condition(condition), out
+    many = len(opened) > 1 or source.is_dir()
     with Progress("restoring", draws * len(places)) as progress:
         for number, (place, name) in enumerate(zip(places, opened.names(places), strict=True)):
             restored = model.restore(
@@ -180,8 +174,8 @@ def restore(
                 condition=told,
                 progress=lambda done, _, before=number * draws: progress.to(before + done, draws * len(places)),
             )
-            shown = save_restored(restored, operator, out / name if source.is_dir() else out)
-    print(out if source.is_dir() else shown)
+            shown = output.save_restored(restored, operator, out / name if many else out)
+    print(out if many else shown)
 
 
 def edit(

@@ -59,7 +59,8 @@ def edit(
             numbers = [rows[place] for place in part]
             told = {name: [column[row] for row in numbers] for name, column in values.items()}
             some, seeds = [items[row] for row in numbers], [seed + row for row in numbers]
-            edited |= zip(numbers, _edited(sized, some, told, walk, guidance, mask, seeds), strict=True)
+            drawn = _edited(sized, some, told, walk, guidance, mask, seeds)
+            edited |= zip(numbers, map(sized.codec.in_place_of, some, drawn), strict=True)
             if progress is not None:
                 progress(len(edited), len(items))
     return [edited[row] for row in range(len(items))]
@@ -110,12 +111,12 @@ def pinned(denoiser: Denoiser, x0: State, kept: State) -> Denoiser:
 
 
 def at_size(model: "Model", size: int | Sequence[int] | None, seamless: bool = False) -> "Model":
-    """The model for pictures of another size than it was trained on, by windows.
+    """The model for items of another size than it was trained on, by windows.
 
     Args:
-        model: of pictures, where a size is given.
-        size: side or (height, width), no smaller than that of training; None for that.
-        seamless: whether its pictures go on at their opposite edges.
+        model: of items that have a size, where one is given.
+        size: of every space axis, or of all alike, no smaller than in training; None for that.
+        seamless: whether its items go on at their opposite edges.
 
     Raises:
         UserError: its items have no size to choose, or this one is too small.
@@ -128,8 +129,8 @@ def at_size(model: "Model", size: int | Sequence[int] | None, seamless: bool = F
     if codec.shape == own and not seamless:
         return model
     if any(wanted < trained for wanted, trained in zip(codec.shape, own, strict=True)):
-        raise UserError(f"{model.origin.name} draws pictures of {own[1]}x{own[2]} and larger, and "
-                        f"{codec.shape[1]}x{codec.shape[2]} is smaller")  # fmt: skip
+        trained, wanted = ("x".join(map(str, shape[1:])) for shape in (own, codec.shape))
+        raise UserError(f"{model.origin.name} draws items of {trained} and larger, and {wanted} is smaller")
     sized = copy(model)
     sized.codec, sized.denoiser = codec, Tiled(model.denoiser, own[1:], wrap=seamless)
     return sized

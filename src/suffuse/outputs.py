@@ -3,7 +3,8 @@
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,56 @@ class Output(ABC):
     def show(self, items: Any) -> Image.Image | str:
         """A few items at a glance."""
 
+    def save_restored(self, restored: Restored, operator: str, folder: Path) -> Path:
+        """Write draws, mean and what was measured, ``restored.json``, and all at a glance; gives the path of that.
+
+        Args:
+            restored: an item.
+            operator: what it was restored from, by name.
+            folder: to write into.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        made = {} if restored.measured is None else {"measured": restored.measured}
+        made |= {"mean": restored.mean} | _numbered(restored)
+        for name, item in made.items():
+            self.save([item], folder / Path(name).with_suffix(Path(self.default).suffix))
+        shown = self.show([*made.values()])
+        path = folder / ("side-by-side.png" if isinstance(shown, Image.Image) else "side-by-side.txt")
+        with _writing(folder):
+            if isinstance(shown, Image.Image):
+                shown.save(path)
+            else:
+                path.write_text(shown + "\n", encoding="utf-8")
+            _tell(restored, operator, folder)
+        return path
+
+
+def _numbered(restored: Restored) -> dict[str, Any]:
+    return {f"draw-{number}": draw for number, draw in enumerate(restored.draws, 1)}
+
+
+def _tell(restored: Restored, operator: str, folder: Path) -> None:
+    told = {
+        "operator": operator,
+        "noise": restored.noise,
+        "consistency": [round(float(each), 4) for each in restored.consistency],
+        "white in uncertainty.png": restored.scale,
+        "evaluations": restored.evaluations,
+    }
+    (folder / "restored.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _writing(folder: Path) -> Generator[None, None, None]:
+    """Say in a sentence that a folder cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+
 
 class Pictures(Output):
     """A PNG for each, named by its seed, and a sheet of them all."""
@@ -63,6 +114,21 @@ class Pictures(Output):
     def show(self, items: Any) -> Image.Image:
         """The sheet."""
         return sheet(items)
+
+    def save_restored(self, restored: Restored, operator: str, folder: Path) -> Path:
+        """See the base class; with a map of where the draws differ."""
+        assert restored.std is not None
+        draws = _numbered(restored)
+        images = [named(image, name) for name, image in draws.items()]
+        save_samples([*images, named(restored.mean, "mean"), named(restored.std, "uncertainty", restored.mean)], folder)
+        shown = {} if restored.measured is None else {"measured": restored.measured}
+        shown |= {"mean": restored.mean, f"uncertainty to {restored.scale:.2g}": restored.std} | draws
+        path = folder / "side-by-side.png"
+        with _writing(folder):
+            (folder / "sheet.png").replace(path)
+            labelled(shown).save(path)
+            _tell(restored, operator, folder)
+        return path
 
 
 def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -180,42 +246,6 @@ def check_form(writers: Mapping[str, object], path: Path) -> None:
     """
     if path.suffix.lower() not in writers:
         raise UserError(f"{path} must end in one of {', '.join(writers)}, which say how to write these samples")
-
-
-def save_restored(restored: Restored, operator: str, folder: Path) -> Path:
-    """Write draws, mean and uncertainty of a picture, all of them side by side, and ``restored.json``.
-
-    Args:
-        restored: a picture.
-        operator: what it was restored from, by name.
-        folder: to write into.
-
-    Raises:
-        UserError: the folder cannot be written to.
-    """
-    assert restored.std is not None
-    draws = {f"draw-{number}": draw for number, draw in enumerate(restored.draws, 1)}
-    made = {**draws, "mean": restored.mean, "uncertainty": restored.std}
-    shown = {} if restored.measured is None else {"measured": restored.measured}
-    shown |= {"mean": restored.mean, f"uncertainty to {restored.scale:.2g}": restored.std} | draws
-    told = {
-        "operator": operator,
-        "noise": restored.noise,
-        "consistency": [round(float(each), 4) for each in restored.consistency],
-        "white in uncertainty.png": restored.scale,
-        "evaluations": restored.evaluations,
-    }
-    path = save_samples(
-        [named(image, name, like=restored.mean if name == "uncertainty" else None) for name, image in made.items()],
-        folder,
-    )
-    try:
-        path = path.replace(folder / "side-by-side.png")
-        labelled(shown).save(path)
-        (folder / "restored.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return path
 
 
 _LABEL = 14

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from suffuse import restoration
 from suffuse.codecs.base import Codec
-from suffuse.codecs.image import ImageCodec
 from suffuse.denoiser import Denoiser
 from suffuse.editing import at_size
 from suffuse.errors import UserError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from suffuse.model import Model
 
 _FAR = 2.0
-"""A number measured of pictures that is so many times as large as any of white or black is no such measurement."""
+"""A number that is so many times as large as any that is measured of items is no such measurement."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Restored:
         draws: raw items.
         mean: the raw item of their mean, whose squared error is least.
         state: (N, ...) the draws as states.
-        measured: what was measured as a picture, where it is one; else None.
+        measured: what was measured as a raw item, where it is one; else None.
         noise: deviation of the measurement's noise, in units of the state.
         consistency: (N,) how far each draw is from what was measured, see
             :func:`suffuse.metrics.restoration.consistency`; 1 is as far as noise is.
@@ -46,7 +45,7 @@ class Restored:
     draws: list[Any]
     mean: Any
     state: Tensor
-    measured: Image.Image | None
+    measured: Any | None
     noise: float
     consistency: Tensor
     evaluations: int
@@ -63,7 +62,7 @@ class Restored:
 
     @property
     def std(self) -> Image.Image | None:
-        """How unsure each pixel of a picture is, from black, sure, to white, :attr:`scale`; None of other items."""
+        """How unsure each place is, from black, sure, to white, :attr:`scale`; None of items without two space axes."""
         if self.state.ndim != 4:
             return None
         levels = self._of_pixels * (255 / (self.scale or 1.0))
@@ -84,14 +83,14 @@ class Measurement:
         operator: what measures them.
         y: (1, ...) measurement.
         noise: its deviation.
-        picture: the measurement as a picture, where it is one.
+        item: the measurement as a raw item, where it is one.
     """
 
     model: "Model"
     operator: Operator
     y: Tensor
     noise: float
-    picture: Image.Image | None
+    item: Any | None
 
 
 def restore(
@@ -122,8 +121,12 @@ def restore(
         draws: how many.
         progress: called with (draws done, in all).
     """
-    seen = read(model, y, operator, noise)
+    seen, raw = read(model, y, operator, noise), y
     sized, y = seen.model, seen.y.to(model.device)
+
+    def in_its_place(item: Any) -> Any:
+        return item if isinstance(raw, Tensor) else sized.codec.in_place_of(raw, item)
+
     observed = Observed(_in_its_precision(sized, guidance), seen.operator, y, seen.noise, method)
     evaluations = steps * observed.method.passes
     sampler, times = restoration.default(observed, evaluations)
@@ -139,12 +142,12 @@ def restore(
     state = torch.cat(parts)
     made = {"suffuse": model.origin.version, "model": model.origin.name, "steps": steps, "guidance": guidance}
     made |= {"operator": _name(operator), "noise": seen.noise, "method": method}
-    mean = sized.codec.decode(state.mean(0, keepdim=True))[0]
+    mean, *drawn = map(in_its_place, sized.codec.decode(torch.cat([state.mean(0, keepdim=True), state])))
     return Restored(
-        [signed(item, {**made, "seed": seed + row}) for row, item in enumerate(sized.codec.decode(state))],
+        [signed(item, {**made, "seed": seed + row}) for row, item in enumerate(drawn)],
         signed(mean, {**made, "seed": seed, "mean of": draws}),
         state.cpu(),
-        seen.picture,
+        None if seen.item is None else in_its_place(seen.item),
         seen.noise,
         consistency(state, seen.operator, y, seen.noise).cpu(),
         evaluations,
@@ -160,23 +163,23 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     if not isinstance(model.denoiser.process, Gaussian) or not isinstance(model.codec.shape, tuple):
         raise UserError(f"what was measured of {model.codec.kind} items is not known to {model.origin.name}, whose "
                         "states are not one Gaussian tensor: ask it to infill, or to translate")  # fmt: skip
-    like = _like(model.codec, y)
+    own = model.codec if isinstance(y, Tensor) else model.codec.of_size(y)
+    assert isinstance(own.shape, tuple)
+    like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.shape)
     told = None
     if isinstance(operator, str):
         operator, told = of_measurement(operator, like.shape[1:])
-    if isinstance(y, Tensor) or isinstance(model.codec, ImageCodec):
-        sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
-    else:
+    if own is model.codec and not isinstance(y, Tensor):  # all of its items are of one size
         sized, measured = model, tuple(operator(like).shape[1:])
+    else:
+        sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
     shape = sized.codec.shape
     assert isinstance(shape, tuple)
-    pictures = _pictures(model.codec, operator, measured, shape)
+    codec = None if _largest(operator, shape) > 1.01 else sized.codec.measured(measured)
     if isinstance(y, Tensor):
         y = like
-    elif pictures is not None:
-        y = pictures.encode([y])
-    elif measured == model.codec.shape and not isinstance(model.codec, ImageCodec):
-        y = model.codec.encode([y])
+    elif codec is not None:
+        y = codec.encode([y])
     else:
         raise UserError(f"what {type(operator).__name__} measures is no {model.codec.kind} item; give it as a tensor "
                         f"of shape {(1, *measured)}")  # fmt: skip
@@ -184,22 +187,16 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     noise = _noise(model.codec, operator, told if noise is None else noise)
     _check_range(model.codec, operator, y, noise, shape)
     shown = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
-    return Measurement(sized, operator, y, noise, None if pictures is None else pictures.decode(shown)[0])
+    item = None if codec is None else codec.decode(shown)[0]
+    return Measurement(sized, operator, y, noise, item)
 
 
-def _like(codec: Codec, y: Any) -> Tensor:
-    """A batch of one with the space axes of what was measured; of a tensor itself."""
-    assert isinstance(codec.shape, tuple)
-    if isinstance(y, Tensor):
-        if y.ndim < 2 or len(y) != 1:
-            raise UserError(f"one item is restored at a time, from a measurement of shape (1, ...), and this one is of "
-                            f"{tuple(y.shape)}")  # fmt: skip
-        return y.float()
-    if not isinstance(codec, ImageCodec):
-        return torch.zeros(1, *codec.shape)
-    if not isinstance(y, Image.Image):
-        raise UserError(f"what was measured of a picture is a picture or a tensor, not a {type(y).__name__}")
-    return torch.zeros(1, *ImageCodec(1, codec.channels).fitting(y).shape)
+def _checked(y: Tensor) -> Tensor:
+    """One measurement, as floats."""
+    if y.ndim < 2 or len(y) != 1:
+        raise UserError(f"one item is restored at a time, from a measurement of shape (1, ...), and this one is of "
+                        f"{tuple(y.shape)}")  # fmt: skip
+    return y.float()
 
 
 def _sized(model: "Model", operator: Operator, like: Tensor, whole: bool) -> tuple["Model", tuple[int, ...]]:
@@ -232,29 +229,21 @@ def _sized(model: "Model", operator: Operator, like: Tensor, whole: bool) -> tup
     return at_size(model, tuple(space)), tuple(measured.shape[1:])
 
 
-def _pictures(codec: Codec, operator: Operator, measured: tuple[int, ...], shape: tuple[int, ...]) -> ImageCodec | None:
-    """Of measurements that are pictures; None of others, as sums along rays, which are far lighter than white."""
-    if not isinstance(codec, ImageCodec) or len(measured) != 3 or measured[0] not in (1, 3, codec.channels):
-        return None
-    if _largest(operator, shape) > 1.01:
-        return None
-    return ImageCodec((measured[1], measured[2]), measured[0])
-
-
 def _largest(operator: Operator, shape: Sequence[int]) -> float:
-    """The largest number that is measured of white or black."""
+    """The largest number that is measured of an item that is 1 or -1 all over."""
     return max(float(operator(torch.full((1, *shape), value)).abs().max()) for value in (-1.0, 1.0))
 
 
 def _check_range(codec: Codec, operator: Operator, y: Tensor, noise: float, shape: tuple[int, ...]) -> None:
-    """Refuse numbers that no picture and no noise could have given, as levels up to 255."""
+    """Refuse numbers that no item and no noise could have given, as levels up to 255."""
     seen = of_measured(operator, y)
-    if not isinstance(codec, ImageCodec) or seen.numel() == 0:
+    if codec.bounds is None or seen.numel() == 0:
         return
-    limit = max(1.0, _largest(operator, shape))
+    least, greatest = codec.bounds
+    limit = max(1.0, _largest(operator, shape)) * max(-least, greatest)
     if float(seen.abs().max()) > _FAR * limit + 6 * noise:
-        raise UserError(f"what was measured lies in [{float(seen.min()):g}, {float(seen.max()):g}], and of pictures, "
-                        f"which lie in [-1, 1], it lies in [{-limit:g}, {limit:g}]; scale it")  # fmt: skip
+        raise UserError(f"what was measured lies in [{float(seen.min()):g}, {float(seen.max()):g}], and of items that "
+                        f"lie in [{least:g}, {greatest:g}] it lies in [{-limit:g}, {limit:g}]; scale it")  # fmt: skip
 
 
 def _noise(codec: Codec, operator: Operator, noise: float | None) -> float:

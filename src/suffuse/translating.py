@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.text import TextCodec
 from suffuse.data.sources import open_source
 from suffuse.data.texts import lines_of
@@ -52,6 +50,7 @@ def translate(
             state = sample(model.guided(made["guidance"]), walk, x1, times, encoded, rng)
         for own, item, draw in zip(seeds, some, model.codec.decode(state), strict=True):
             notes = {} if condition is None else {condition: model.conditions[condition].note(item)}
+            draw = model.codec.in_place_of(item, draw)
             drawn.append(signed(draw, {**made, "seed": own, "condition": notes}))
         if progress is not None:
             progress(len(drawn), len(items))
@@ -81,7 +80,10 @@ def _told(model: "Model") -> str | None:
 
 
 def read(model: "Model", path: Path, paired: bool = True) -> tuple[list[str], list[Any]]:
-    """Names and items of what is to be translated: the lines of a text, or a picture or a folder of them.
+    """Names and items of what is to be translated: the lines of a text, or a file or a folder of others.
+
+    Items are kept as a model of pairs sees them, so that a folder of large ones fits into memory; others keep a larger
+    size.
 
     Args:
         model: that translates.
@@ -92,19 +94,11 @@ def read(model: "Model", path: Path, paired: bool = True) -> tuple[list[str], li
         UserError: nothing is there that the model translates.
     """
     kind = read_kind(model) if paired else model.codec.kind
-    if kind not in _READERS:
+    if kind == TextCodec.kind:
+        return _lines(path)
+    if not paired and not isinstance(model.codec.shape, tuple):
         raise UserError(f"items of the kind {kind} are not translated without pairs; pictures are")
-    return _READERS[kind](model, path, paired)
-
-
-def _lines(model: "Model", path: Path, paired: bool) -> tuple[list[str], list[str]]:
-    lines = lines_of(path)
-    return [f"line {number}" for number in range(1, len(lines) + 1)], lines
-
-
-def _pictures(model: "Model", path: Path, paired: bool) -> tuple[list[str], list[Any]]:
-    """As a model of pairs sees them, so that a folder of large ones fits into memory; others keep a larger size."""
-    source = open_source(path, kind=ImageCodec.kind)
+    source = open_source(path, kind=kind)
     report = source.scan()
     if report.left_out:
         print(report.summary())
@@ -115,6 +109,11 @@ def _pictures(model: "Model", path: Path, paired: bool) -> tuple[list[str], list
         raw = source.raw([place])
         items += _seen(model, raw) if paired else _kept(model, raw[0])
     return stems if len({*stems}) == len(names) else names, items
+
+
+def _lines(path: Path) -> tuple[list[str], list[str]]:
+    lines = lines_of(path)
+    return [f"line {number}" for number in range(1, len(lines) + 1)], lines
 
 
 def _seen(model: "Model", raw: list[Any]) -> list[Any]:
@@ -129,11 +128,6 @@ def _kept(model: "Model", raw: Any) -> list[Any]:
     """Of its own size, where that is larger."""
     codec = model.codec.fitting(raw)
     return codec.decode(codec.encode([raw]))
-
-
-_READERS: Mapping[str, Callable[["Model", Path, bool], tuple[list[str], list[Any]]]] = MappingProxyType(
-    {TextCodec.kind: _lines, ImageCodec.kind: _pictures}
-)
 
 
 def named_draws(model: "Model", names: Sequence[str], drawn: Sequence[Any], draws: int) -> list[Any]:

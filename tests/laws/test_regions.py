@@ -127,6 +127,18 @@ def test_windows_of_what_sees_single_pixels_are_that_denoiser(size: tuple[int, i
             assert close(tiled(x, t).mean, denoiser(x, t).mean)
 
 
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize("size", [(30,), (31, 6), (5, 9, 7)])
+def test_windows_have_as_many_axes_as_the_items(size: tuple[int, ...], wrap: bool):
+    """Of sound, pictures and moving pictures."""
+    x, denoiser = torch.randn(2, 3, *size, dtype=F64, generator=torch.Generator().manual_seed(2)), local()
+    tiled = Tiled(denoiser, (4, 6, 5)[: len(size)], wrap=wrap, at_once=7)
+    for t in (0.3, numbers(0.2, 0.5), x.sigmoid()):
+        assert close(tiled(x, t).mean, denoiser(x, t).mean)
+    with pytest.raises(sf.UserError, match="do not fit into items of"):
+        tiled(x[..., 0], 0.3)
+
+
 def test_each_item_has_its_own_condition():
     process = sf.Gaussian(sf.schedules.Flow())
     shifted = sf.Denoiser.from_function(process, lambda x_t, t, c: x_t + c["shift"][:, None, None, None])
@@ -183,10 +195,10 @@ def test_windows_that_do_not_fit_are_refused():
     tokens = sf.exact.Tokens(numbers(0.5, 0.5)).denoiser(sf.Discrete.masked(2))
     for make, message in (
         (lambda: Tiled(tokens, (8, 8)), "Gaussian processes only"),
-        (lambda: Tiled(local(), (8, 6), 6), "can share at least 0 pixels and less than all, not 6"),
+        (lambda: Tiled(local(), (8, 6), 6), "can share at least 0 elements and less than all, not 6"),
         (lambda: Tiled(local(), (8, 6), -1), "not -1"),
         (lambda: Tiled(local(), (8, 6), at_once=0), "at_once must be at least 1"),
-        (lambda: Tiled(local(), (8, 6))(pictures(1, 8, 5), 0.5), "windows of 8x6 do not fit into pictures of 8x5"),
+        (lambda: Tiled(local(), (8, 6))(pictures(1, 8, 5), 0.5), "windows of 8x6 do not fit into items of 8x5"),
         (lambda: Tiled(local(), (8, 6), wrap=True)(pictures(1, 7, 9), 0.5), "do not fit"),
     ):
         with pytest.raises(sf.UserError, match=message):

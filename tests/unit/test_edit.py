@@ -239,7 +239,7 @@ def test_samples_of_any_larger_size(model: Model):
     assert abs(float(states(wide).std()) - STD) < 0.01  # pixels are independent: so they are in windows
     assert pixels(model.generate(2, size=16, seed=3)) == pixels(model.generate(2, seed=3))
     assert pixels(model.generate(1, size=24, seed=1)) == pixels(model.generate(2, size=24, seed=0))[1:]
-    with pytest.raises(sf.UserError, match="draws pictures of 16x16 and larger, and 15x40 is smaller"):
+    with pytest.raises(sf.UserError, match="draws items of 16x16 and larger, and 15x40 is smaller"):
         model.generate(1, size=(15, 40))
 
 
@@ -434,7 +434,7 @@ def test_mistakes_on_the_command_line(run_folder: Path, tmp_path: Path, capsys: 
         (["edit", words], "words.md is no picture"),
         (["edit", good, "--strength", "2"], "a strength lies above 0"),
         (["edit", good, "--towards", bad], "can be read"),
-        (["generate", "--size", "4"], "draws pictures of 8x8 and larger"),
+        (["generate", "--size", "4"], "draws items of 8x8 and larger"),
         (["generate", "--size", "8", "8", "8"], "--size takes a side, or height and width, not 3 numbers"),
     ):
         verb, *rest = map(str, arguments)

@@ -260,12 +260,12 @@ def test_what_cannot_be_restored_is_refused_in_a_sentence(half_white: Path, tmp_
         (picture(), "denoise", {}, "know how much there is: denoise:0.2"),
         (picture(), "deblur:2", {"noise": -0.1}, r"in \[0, inf\), got -0.1"),
         (picture(), "deblur:2", {"noise": float("nan")}, "got nan"),
-        (x * 127.5, "deblur:2", {}, r"lies in \[.*\], and of pictures, which lie in \[-1, 1\], .*; scale it"),
+        (x * 127.5, "deblur:2", {}, r"lies in \[.*\], and of items that lie in \[-1, 1\] .*; scale it"),
         (x * float("nan"), "deblur:2", {}, "not finite"),
         (x[0], "deblur:2", {}, r"is of shape \(8, 8\), and what Blur measures .* is of shape \(1, 8\)"),
         (x.repeat(2, 1, 1, 1), "deblur:2", {}, "one item is restored at a time"),
-        (picture(6, 8), "deblur:2", {}, "draws pictures of 8x8 and larger, and 8x6 is smaller"),
-        (picture(1, 2), "super-resolve:4", {}, "draws pictures of 8x8 and larger, and 8x4 is smaller"),
+        (picture(6, 8), "deblur:2", {}, "draws items of 8x8 and larger, and 8x6 is smaller"),
+        (picture(1, 2), "super-resolve:4", {}, "draws items of 8x8 and larger, and 8x4 is smaller"),
         (picture(), "sparse-angle:8", {}, r"what Radon measures is no image item; give it as a tensor of shape"),
         ("cat.png", "deblur:2", {}, "a picture or a tensor, not a str"),
         (picture(), "deblur:2", {"draws": 0}, "draws must be at least 1, not 0"),
@@ -320,6 +320,28 @@ def test_pictures_are_restored_from_files(
     with Image.open(run_folder / "restored/b.png/mean.png") as mean:
         assert mean.size == (12, 9)
     assert (run_folder / "restored/a.png/side-by-side.png").is_file()
+
+
+def test_series_are_restored_from_files(tmp_path: Path):
+    """Half of the steps of each window, which all draws keep; the rest is drawn by a network that learned nothing."""
+    values = np.random.default_rng(0).normal(MEAN, STD, 32)
+    pd.DataFrame({"t": np.arange(32.0), "x": values}).to_csv(tmp_path / "x.csv", index=False)
+    recipe = Recipe(data=DataSection(kind="series", length=16), network=NetworkSection(width=16, depth=1, patch=1))
+    codec = SeriesCodec([Channel("x", False, False, 0.0, 1.0, 1.0, -9.0, 9.0)], 16, "t")
+    Model(codec, {}, recipe, Origin("series")).save(tmp_path / "run")
+    assert run(["restore", str(tmp_path / "run"), str(tmp_path / "x.csv"), "--operator", "random:0.5", "--noise", "0",
+                "--draws", "2", "--steps", "3", "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    windows = sorted((tmp_path / "out").iterdir())
+    assert len(windows) == 2
+    for start, window in zip((0, 16), windows, strict=True):
+        expected = {"draw-1.csv", "draw-2.csv", "mean.csv", "measured.csv", "side-by-side.png", "restored.json"}
+        assert {path.name for path in window.iterdir()} == expected
+        draws = [pd.read_csv(window / f"draw-{number}.csv") for number in (1, 2)]
+        assert draws[0]["t"].tolist() == list(range(start, start + 16))
+        seen = sf.operators.parse("random:0.5", (1, 16))[0].mask[0].numpy()
+        for draw in draws:
+            assert np.abs(draw["x"].to_numpy() - values[start : start + 16])[seen].max() < 1e-3
+        assert np.abs(draws[0]["x"] - draws[1]["x"])[~seen].max() > 0.01
 
 
 def test_mistakes_on_the_command_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

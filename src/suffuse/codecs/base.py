@@ -101,6 +101,11 @@ class Codec(ABC):
         """Raw items of states whose known elements came from items with holes."""
         return list(map(self.put_back, raw, self.decode(state)))
 
+    def in_place_of(self, raw: Any, item: Any) -> Any:
+        """The item that was made of a raw one, with what that says beside its state: times, coordinates, sound."""
+        del raw
+        return item
+
     def unfinished(self, raw: Any) -> bool:
         """Whether an item that was filled still has holes, since it is longer than a state."""
         del raw
@@ -143,10 +148,32 @@ class Codec(ABC):
         """
         raise UserError(f"items of the kind {self.kind} have no size to choose; pictures have")
 
-    def fitting(self, raw: Any) -> Self:
-        """The codec that keeps an item at its own size, where that is larger; here itself, which fits all items."""
+    def of_size(self, raw: Any) -> Self:
+        """The codec of items of the size of a raw one; here itself, whose items have one size.
+
+        Raises:
+            UserError: it is no such item.
+        """
         del raw
         return self
+
+    def fitting(self, raw: Any) -> Self:
+        """The codec that keeps an item at its own size, where no axis of that is shorter and one is longer."""
+        own = self.of_size(raw)
+        if own.shape == self.shape:
+            return self
+        assert isinstance(own.shape, tuple)
+        assert isinstance(self.shape, tuple)
+        return self if any(n < trained for n, trained in zip(own.shape, self.shape, strict=True)) else own
+
+    def measured(self, shape: tuple[int, ...]) -> "Codec | None":
+        """The codec of what an operator gives of this shape, where that is an item again; None where it is none."""
+        return self if shape == self.shape else None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Least and greatest value of the states of raw items; None where there are none."""
+        return None
 
     def changes(self, mask: Any, raw: Any) -> State:
         """A bool for every element of an item, (1, *shape): whether a mask lets it change. Here the mask is that.

@@ -117,11 +117,23 @@ class ImageCodec(Codec):
         height, width = size
         return type(self)((height, width), self.channels)
 
-    def fitting(self, raw: Any) -> Self:
-        """See the base class; a picture is larger where neither side is smaller, and either is longer."""
+    def of_size(self, raw: Any) -> Self:
+        """See the base class; of a picture that is upright."""
+        if not isinstance(raw, Image.Image):
+            raise UserError(f"this model is told a picture or a tensor, not a {type(raw).__name__}")
         width, height = upright(raw).size
-        larger = height >= self.height and width >= self.width and (height, width) != (self.height, self.width)
-        return self.resized((height, width)) if larger else self
+        return self.resized((height, width))
+
+    def measured(self, shape: tuple[int, ...]) -> "ImageCodec | None":
+        """See the base class; a picture of any size, grey, coloured or with as many channels."""
+        if len(shape) != 3 or shape[0] not in (1, 3, self.channels):
+            return None
+        return ImageCodec((shape[1], shape[2]), shape[0])
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Black and white."""
+        return (-1.0, 1.0)
 
     def changes(self, mask: Any, raw: Any) -> State:
         """See the base class; the mask is a picture of the size of the other, white (from mid-grey up) for change."""

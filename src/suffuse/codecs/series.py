@@ -155,6 +155,10 @@ class SeriesCodec(Codec):
             for frame, values, new in zip(raw, known, drawn, strict=True)
         ]
 
+    def in_place_of(self, raw: Any, item: Any) -> Any:
+        """With its times, where it has as many."""
+        return item.assign(**{self.time: raw[self.time].to_numpy()}) if len(raw) == len(item) else item
+
     def part(self, raw: Any) -> Any:
         """The window that is filled next: the first gap, and what is before it.
 
