@@ -80,6 +80,7 @@ def generate(
 def infill(
     run: Positional[Path],
     source: Positional[Path],
+    holes: tuple[str, ...] = (),
     out: Path | None = None,
     condition: tuple[str, ...] = (),
     steps: int | None = None,
@@ -91,11 +92,13 @@ def infill(
     """Fill the holes of items, given the rest of each, which stays as it is.
 
     Holes are empty cells of a table, or of a series, whose future is rows with a time and nothing else; in a text or a
-    sequence [[5]] is a gap of five tokens, and [[]] all the room left.
+    sequence [[5]] is a gap of five tokens, and [[]] all the room left. Those of sounds and videos are said in --holes;
+    one that reaches beyond the end is what comes next.
 
     Args:
         run: run folder of a trained model.
-        source: file of items with holes.
+        source: file of items, with holes.
+        holes: spans to leave out, such as 1.2:1.25: from and to, in seconds of sound or frames of a video.
         out: file to write; by default filled and the suffix of the source, in the run folder.
         condition: what they are said to be, as for generate.
         steps: evaluations of the network for each walk.
@@ -105,15 +108,17 @@ def infill(
         seed: of the first draw; the next have the next seeds.
     """
     from suffuse.data.sources import open_source
+    from suffuse.filling import hollowed
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
     from suffuse.store import load
 
     model, path = load(run), out or run / f"filled{source.suffix}"
     output, opened = output_of(model.codec.kind), open_source(source, kind=model.codec.kind)
+    hollow = hollowed(model, opened.raw(range(len(opened))), holes)
     with Progress("filling", draws * len(opened)) as progress:
         items = model.infill(
-            opened.raw(range(len(opened))),
+            hollow,
             condition=model.parse_condition(condition),
             steps=steps,
             guidance=guidance,

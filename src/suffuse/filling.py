@@ -1,11 +1,14 @@
 """What is missing from items, drawn given the rest of each."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from suffuse.errors import UserError
 from suffuse.guidance import Given
 from suffuse.samplers import Sampler, sample
 from suffuse.tree import map_leaves
@@ -47,6 +50,32 @@ def fill(
         if progress is not None:
             progress(rows.stop, len(items))
     return filled
+
+
+def hollowed(model: "Model", items: Sequence[Any], holes: Sequence[str]) -> list[Any]:
+    """Items with the same holes in all of them.
+
+    Args:
+        model: of such items.
+        items: without these holes.
+        holes: each as ``from:to``, in the units of the items' time.
+
+    Raises:
+        UserError: a hole is written otherwise, or does not fit the items.
+    """
+    spans = [_span(hole) for hole in holes]
+    return [reduce(lambda raw, span: model.codec.hollowed(raw, *span), spans, item) for item in items]
+
+
+def _span(hole: str) -> tuple[float, float]:
+    start, _, stop = hole.partition(":")
+    try:
+        first, last = float(start or 0), float(stop)
+    except ValueError as error:
+        raise UserError(f"the hole {hole!r} is not understood; write from:to, such as 1.2:1.25") from error
+    if not 0 <= first < last < math.inf:
+        raise UserError(f"the hole {hole} holds nothing; it begins at 0 or later, and ends after that")
+    return first, last
 
 
 def _drawn(

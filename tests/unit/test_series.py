@@ -250,6 +250,30 @@ def test_the_future_and_holes_are_filled_and_the_rest_stays(trained: Path):
     assert near < 0.5 * (real["b"] - real["b"].mean()).abs().mean()
 
 
+def test_holes_may_be_said_on_the_command_line(trained: Path):
+    """The same steps are drawn as where the file has holes."""
+    real = pd.read_csv(trained / "wave.csv").tail(100)
+    put(trained / "whole.csv", real.head(90))
+    holes = real.copy()
+    holes.loc[[*holes.index[10:14], *holes.index[90:]], ["a", "b"]] = np.nan
+    put(trained / "written.csv", holes)
+    infill = ["infill", trained / "run", "--steps", 4]
+    for name, said in (("whole", ["--holes", "10:14", "90:100"]), ("written", [])):
+        done = suffuse(*infill, trained / f"{name}.csv", *said, "--out", trained / f"{name}-filled.csv")
+        assert done.returncode == 0, done.stderr
+    one, other = (pd.read_csv(trained / f"{name}-filled.csv") for name in ("whole", "written"))
+    pd.testing.assert_frame_equal(one, other)
+    for said, message in (
+        ("5", "'5' is not understood; write from:to, such as 1.2:1.25"),
+        ("9:9", "holds nothing"),
+        ("95:99", "between whole steps, of which there are 90"),
+        ("1.5:2", "between whole steps"),
+    ):
+        done = suffuse(*infill, trained / "whole.csv", "--holes", said)
+        assert done.returncode == 2
+        assert message in done.stderr.splitlines()[-1]
+
+
 def test_windows_are_scored_by_their_time_and_a_broken_one_is_the_least_likely(trained: Path):
     frame = pd.read_csv(trained / "wave.csv")
     frame.loc[100:105, "a"] = 5.0

@@ -92,6 +92,19 @@ class Codec(ABC):
         """
         raise UserError(f"items of the kind {self.kind} have no way to write holes")
 
+    def hollowed(self, raw: Any, start: float, stop: float) -> Any:
+        """The item with a hole along its time axis; one that reaches beyond its end makes it longer.
+
+        Args:
+            raw: an item, which may have holes.
+            start: where the hole begins, in the units of the axis: seconds of sound, frames of a video.
+            stop: where it ends.
+
+        Raises:
+            UserError: these items have no such axis, or there is nothing of it.
+        """
+        raise UserError(f"items of the kind {self.kind} have no time to leave out; write their holes into the file")
+
     def put_back(self, raw: Any, item: Any) -> Any:
         """The item that fills the holes of a raw one, with what that one tells put back to the letter."""
         del raw

@@ -159,6 +159,17 @@ class SeriesCodec(Codec):
         """With its times, where it has as many."""
         return item.assign(**{self.time: raw[self.time].to_numpy()}) if len(raw) == len(item) else item
 
+    def hollowed(self, raw: Any, start: float, stop: float) -> Any:
+        """See the base class; in steps. Times that are missing go on as those that there are."""
+        first, last = int(start), int(stop)
+        if (first, last) != (start, stop) or first > len(raw):
+            raise UserError(f"a hole of a series is between whole steps, of which there are {len(raw)}, "
+                            f"not from {start:g} to {stop:g}")  # fmt: skip
+        longer = raw.reset_index(drop=True).reindex(range(max(len(raw), last)))
+        longer[self.time] = _continued(raw[self.time], len(longer))
+        longer.loc[first : last - 1, self.names] = np.nan
+        return longer
+
     def part(self, raw: Any) -> Any:
         """The window that is filled next: the first gap, and what is before it.
 
@@ -335,6 +346,24 @@ class CalendarCodec(ConditionCodec):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Rebuild the codec that `config` described."""
         return cls(config["cycles"])
+
+
+def _continued(times: Any, length: int) -> Any:
+    """So many times: those that there are, and then more of them as far apart, be it months.
+
+    Example:
+        >>> import pandas as pd
+        >>> _continued(pd.Series(pd.date_range("2024-01-31", periods=3, freq="ME")), 4)[-1]
+        Timestamp('2024-04-30 00:00:00')
+    """
+    import pandas as pd
+
+    if length == len(times):
+        return times.to_numpy()
+    if not pd.api.types.is_datetime64_any_dtype(times):
+        return times.iloc[0] + np.arange(length) * float(times.iloc[1] - times.iloc[0])
+    step = pd.infer_freq(times) or times.iloc[1] - times.iloc[0]
+    return pd.date_range(times.iloc[0], periods=length, freq=step)
 
 
 def _without_gaps(values: np.ndarray) -> np.ndarray:
