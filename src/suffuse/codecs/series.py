@@ -362,7 +362,7 @@ def _continued(times: Any, length: int) -> Any:
         return times.to_numpy()
     if not pd.api.types.is_datetime64_any_dtype(times):
         return times.iloc[0] + np.arange(length) * float(times.iloc[1] - times.iloc[0])
-    step = pd.infer_freq(times) or times.iloc[1] - times.iloc[0]
+    step = pd.DatetimeIndex(times, freq="infer").freq or times.iloc[1] - times.iloc[0]
     return pd.date_range(times.iloc[0], periods=length, freq=step)
 
 
