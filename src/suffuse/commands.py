@@ -38,6 +38,7 @@ def generate(
     seed: int = 0,
     size: tuple[int, ...] = (),
     seamless: bool = False,
+    regions: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> None:
     """Draw new samples: pictures into a folder, all else into a file whose suffix says its form.
@@ -52,14 +53,14 @@ def generate(
         seed: of the first sample; the next have the next seeds.
         size: of pictures, their side or height and width: larger ones than in training are drawn window by window.
         seamless: draw pictures that can be laid out as tiles.
+        regions: conditions by region, such as sky.png:blue: a picture of the size drawn, white where it counts.
         out: where to write to; by default generated in the run folder, with a suffix that suits the data.
     """
+    from suffuse.editing import region_of
     from suffuse.outputs import output_of
     from suffuse.progress import Progress
     from suffuse.store import load
 
-    if len(size) > 2:
-        raise UserError(f"--size takes a side, or height and width, not {len(size)} numbers")
     model = load(run)
     output = output_of(model.codec.kind)
     with Progress("generating", n) as progress:
@@ -70,8 +71,9 @@ def generate(
             guidance=guidance,
             sampler=sampler,
             seed=seed,
-            size=(size[0], size[-1]) if size else None,
+            size=size[0] if len(size) == 1 else size or None,
             seamless=seamless,
+            regions=[region_of(model, each) for each in regions],
             progress=progress.to,
         )
     print(output.save(items, out or run / output.default))

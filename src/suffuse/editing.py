@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from suffuse.codecs.image import ImageCodec
+from suffuse.data.sources import open_source
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
-from suffuse.guidance import Given, Tiled
+from suffuse.guidance import Given, Regions, Tiled
+from suffuse.guidance.regions import Part
 from suffuse.inversion import encode
 from suffuse.processes import Bridge
 from suffuse.rng import Streams
@@ -134,6 +137,45 @@ def at_size(model: "Model", size: int | Sequence[int] | None, seamless: bool = F
     sized = copy(model)
     sized.codec, sized.denoiser = codec, Tiled(model.denoiser, own[1:], wrap=seamless)
     return sized
+
+
+def in_regions(model: "Model", regions: Sequence[tuple[Any, Any]], guidance: float) -> "Model":
+    """The model with its conditions by region.
+
+    Args:
+        model: of pictures, at the size that is drawn.
+        regions: (mask, condition) of each part.
+        guidance: weight of the conditions.
+
+    Raises:
+        UserError: a mask is of another size, or no mask covers some place.
+    """
+    if not isinstance(model.codec, ImageCodec):
+        raise UserError(f"regions are parts of pictures, and {model.origin.name} draws items of {model.codec.kind}")
+    shape, grey = model.codec.shape, ImageCodec(model.codec.shape[1:], 1)
+    parts: list[Part] = []
+    for mask, condition in regions:
+        if model.codec.of_size(mask).shape != shape:
+            raise UserError(f"the mask of a region is as large as what is drawn, {shape[2]}x{shape[1]} pixels, "
+                            f"and this one is {mask.width}x{mask.height}")  # fmt: skip
+        share = (grey.unpack(grey.pack([mask])).to(model.device) + 1) / 2
+        told = model.encode_condition(model.columns(condition, 1), model.device)
+        parts.append((model.guided(guidance), told, share))
+    told_apart = copy(model)
+    told_apart.denoiser = Regions(parts)
+    return told_apart
+
+
+def region_of(model: "Model", text: str) -> tuple[Any, Any]:
+    """A mask and a condition, from ``MASK.png:CONDITION``.
+
+    Raises:
+        UserError: it is written otherwise, or the mask is no picture.
+    """
+    path, colon, said = text.partition(":")
+    if not colon or not said:
+        raise UserError(f"the region {text!r} is not understood; write MASK.png:CONDITION, such as sky.png:blue")
+    return open_source(path, kind="image").raw([0])[0], model.parse_condition([said])
 
 
 def noise_of(model: "Model", items: Sequence[Any], told: Condition, evaluations: int) -> Tensor:

@@ -116,8 +116,9 @@ class Model:
         guidance: float | None = None,
         sampler: str | None = None,
         seed: int = 0,
-        size: int | tuple[int, int] | None = None,
+        size: int | Sequence[int] | None = None,
         seamless: bool = False,
+        regions: Sequence[tuple[Any, Any]] = (),
         progress: Callable[[int, int], None] | None = None,
         callback: Callable[[int, Tensor, State], None] | None = None,
     ) -> Any:
@@ -134,6 +135,8 @@ class Model:
             size: of pictures, their side or (height, width) in pixels, no smaller than in training: larger ones are
                 drawn window by window, see :class:`suffuse.guidance.Tiled`.
             seamless: draw pictures that can be laid out as tiles.
+            regions: (mask, condition) for each part of a picture: a picture of its size, white where the condition
+                counts and grey where it counts as much; see :class:`suffuse.guidance.Regions`.
             progress: called with (samples done, n).
             callback: called after each step of each batch with (number, time, state).
 
@@ -141,17 +144,19 @@ class Model:
             n raw items, as a list or what else holds several of their kind; a picture's ``info`` says how it was made.
 
         Raises:
-            UserError: a number is out of range, there is no such condition, class or sampler, or items of this kind
-                have no size.
+            UserError: a number is out of range, there is no such condition, class or sampler, items of this kind
+                have no size, or regions do not cover them.
         """
         _check_positive("n", n)
         sized = editing.at_size(self, size, seamless)
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
+        sized = editing.in_regions(sized, regions, made["guidance"]) if regions else sized
+        weight = 1.0 if regions else made["guidance"]  # which regions have of their own
         items: list[Any] = []
         for rows in sized.row_batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            state = sized._walk(part, [seed + row for row in rows], solver, made["guidance"], callback)
+            state = sized._walk(part, [seed + row for row in rows], solver, weight, callback)
             for row, item in zip(rows, sized.codec.decode(state), strict=True):
                 told = {name: column[row] for name, column in values.items()}
                 items.append(signed(item, made | {"seed": seed + row, "condition": told}))

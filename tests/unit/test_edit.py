@@ -232,6 +232,22 @@ def test_larger_pictures_keep_their_size_and_memory_is_bounded():
     )
 
 
+def test_conditions_by_region(model: Model):
+    """Of what sees single pixels each half is what its class alone would draw, and between them is grey."""
+    left, grey = half(40, 24), Image.new("L", (40, 24), 128)
+    right = left.point(lambda level: 255 - level)
+    for masks, here in (((left, right), slice(0, 20)), ((right, left), slice(20, 40))):
+        both = model.generate(2, size=(24, 40), regions=[(masks[0], "dark"), (masks[1], "light")])
+        alone = [model.generate(2, size=(24, 40), condition=name) for name in ("dark", "light")]
+        there = slice(20, 40) if here.start == 0 else slice(0, 20)
+        for mixed, dark, light in zip(*map(list, (map(np.array, each) for each in (both, *alone))), strict=True):
+            assert np.array_equal(mixed[:, here], dark[:, here])
+            assert np.array_equal(mixed[:, there], light[:, there])
+    mixed = states(model.generate(40, size=(24, 40), regions=[(grey, "dark"), (grey, "light")]))
+    dark, light = (states(model.generate(4, size=24, condition=name)) for name in ("dark", "light"))
+    assert abs(float(mixed.mean() - (dark.mean() + light.mean()) / 2)) < 0.05
+
+
 def test_samples_of_any_larger_size(model: Model):
     assert model.generate(1, size=24)[0].size == (24, 24)
     wide = model.generate(40, size=(17, 40), guidance=1)
@@ -421,6 +437,19 @@ def test_pictures_are_edited_from_files(run_folder: Path, tmp_path: Path, capsys
         assert tile.size == (12, 20)
 
 
+def test_regions_are_said_on_the_command_line(run_folder: Path, tmp_path: Path):
+    half(12, 8).save(tmp_path / "left.png")
+    half(12, 8).point(lambda level: 255 - level).save(tmp_path / "right.png")
+    wanted = ["generate", str(run_folder), "-n", "2", "--size", "8", "12", "--guidance", "2", "--out", str(tmp_path)]
+    assert run([*wanted, "--regions", f"{tmp_path}/left.png:cat", f"{tmp_path}/right.png:label=dog"]) == 0
+    masks = [half(12, 8), half(12, 8).point(lambda level: 255 - level)]
+    drawn = sf.load(run_folder).generate(
+        2, size=(8, 12), guidance=2.0, regions=list(zip(masks, ("cat", "dog"), strict=True))
+    )
+    with Image.open(tmp_path / "000001.png") as image:
+        assert np.array_equal(np.array(image), np.array(drawn[1]))
+
+
 def test_mistakes_on_the_command_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     good, bad, words = tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "words.md"
     picture(8, 8).save(good)
@@ -435,7 +464,14 @@ def test_mistakes_on_the_command_line(run_folder: Path, tmp_path: Path, capsys: 
         (["edit", good, "--strength", "2"], "a strength lies above 0"),
         (["edit", good, "--towards", bad], "can be read"),
         (["generate", "--size", "4"], "draws items of 8x8 and larger"),
-        (["generate", "--size", "8", "8", "8"], "--size takes a side, or height and width, not 3 numbers"),
+        (["generate", "--size", "8", "8", "8"], "is its side, or height and width, not 3 numbers"),
+        (["generate", "--regions", "cat"], "the region 'cat' is not understood; write MASK.png:CONDITION"),
+        (["generate", "--regions", f"{tmp_path}/none.png:cat"], "there is no .*none.png"),
+        (["generate", "--regions", f"{good}:bird"], "bird"),
+        (
+            ["generate", "--regions", f"{good}:cat", "--size", "16"],
+            "as large as what is drawn, 16x16 pixels, and .* 8x8",
+        ),
     ):
         verb, *rest = map(str, arguments)
         assert run([verb, str(run_folder), *rest]) == 2

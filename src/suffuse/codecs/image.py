@@ -113,9 +113,10 @@ class ImageCodec(Codec):
 
     def resized(self, size: int | Sequence[int] | None) -> Self:
         """See the base class; (height, width) in pixels."""
-        size = (self.height, self.width) if size is None else (size, size) if isinstance(size, int) else size
-        height, width = size
-        return type(self)((height, width), self.channels)
+        size = (self.height, self.width) if size is None else (size, size) if isinstance(size, int) else tuple(size)
+        if len(size) != 2:
+            raise UserError(f"the size of a picture is its side, or height and width, not {len(size)} numbers")
+        return type(self)((size[0], size[1]), self.channels)
 
     def of_size(self, raw: Any) -> Self:
         """See the base class; of a picture that is upright."""
