@@ -9,7 +9,7 @@ import torch
 
 import suffuse as sf
 from suffuse.errors import UserError
-from suffuse.metrics import images, restoration, tables, texts
+from suffuse.metrics import grids, images, restoration, tables, texts
 from suffuse.metrics.bootstrap import bootstrap, mean_interval
 from suffuse.metrics.tables import Columns
 
@@ -299,3 +299,16 @@ def test_lpips_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(UserError, match="LPIPS needs its package and its weights"):
         restoration.lpips(torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64))
+
+
+@pytest.mark.parametrize("space", [(64,), (15, 16), (6, 8, 9)])
+def test_waves_and_values_of_grids_have_their_closed_forms(space: tuple[int, ...]):
+    """White noise has power 1 in all bands; twice as loud is 6 dB, and half a deviation away 2 Phi(1/4) - 1."""
+    rng = np.random.default_rng(3)
+    one, two = rng.normal(size=(2, 400, 2, *space))
+    assert np.abs(grids.power(one).mean(0) - 1).max() < 0.25  # the lowest band has 2 waves, of 400 items
+    assert grids.power(one + 7).mean() == pytest.approx(grids.power(one).mean())
+    assert grids.spectrum_error(one, two).value < 0.8
+    assert grids.spectrum_error(one, 2 * two).value == pytest.approx(20 * math.log10(2), rel=0.1)
+    assert grids.value_error(one, two).value < 0.02
+    assert grids.value_error(one, two + 0.5).value == pytest.approx(math.erf(0.25 / math.sqrt(2)), abs=0.02)
