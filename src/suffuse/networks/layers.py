@@ -86,6 +86,26 @@ class Convolution3d(nn.Conv3d):
         return super().forward(F.pad(input, (0, 0, 0, 0, 0, 1)))[:, :, :2]
 
 
+class Periodic(nn.Module):
+    """A convolution of three places a side, on an input of which some axes close to a circle.
+
+    Args:
+        convolution: without padding along these axes, and with one place of zeros along the others.
+        axes: for each spatial axis, whether it is a circle.
+    """
+
+    def __init__(self, convolution: nn.Module, axes: Sequence[bool]) -> None:
+        super().__init__()
+        self.convolution, self.axes = convolution, tuple(axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to (B, C, *space)."""
+        for axis, circle in enumerate(self.axes, start=2):
+            if circle:
+                x = torch.cat([x.narrow(axis, x.shape[axis] - 1, 1), x, x.narrow(axis, 0, 1)], axis)
+        return self.convolution(x)
+
+
 def check_input(x: Tensor, channels: int, dimensions: int) -> None:
     """Refuse a state that is not (B, channels, *space).
 

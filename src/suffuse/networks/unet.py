@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from suffuse.networks.layers import (
     Attention,
     Convolution3d,
     LevelEmbedding,
+    Periodic,
     assemble,
     check_input,
     crop,
@@ -27,6 +29,14 @@ from suffuse.networks.layers import (
 
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: Convolution3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+def keeping(periodic: Sequence[bool], channels: int, out_channels: int) -> nn.Module:
+    """A convolution of three places a side that keeps the size, of as many axes as are said to be circles or not."""
+    if not any(periodic):
+        return CONVOLUTION[len(periodic)](channels, out_channels, 3, padding=1)
+    padding: Any = tuple(1 - circle for circle in periodic)
+    return Periodic(CONVOLUTION[len(periodic)](channels, out_channels, 3, padding=padding), periodic)
 
 
 class UNet(Network):
@@ -51,10 +61,12 @@ class UNet(Network):
         conditions: what the network may be told, by name.
         out_channels: of the result; None = as many as the state has.
         dropout: rate inside the blocks, in [0, 1).
+        periodic: spatial axes that close to a circle, from 0: nothing then tells where they begin, and a state that is
+            turned along one by a multiple of patch * 2^(levels - 1) gives what it gave, turned as far.
 
     Raises:
-        UserError: there is no such level or number of dimensions, the state does not fit, or an unknown
-            condition is given.
+        UserError: there is no such level or number of dimensions, the state does not fit, an unknown condition is
+            given, or the length of a periodic axis is no multiple of patch * 2^(levels - 1).
 
     Source: "Denoising Diffusion Probabilistic Models" (Ho et al., 2020); "Elucidating the Design Space of
     Diffusion-Based Generative Models" (Karras et al., 2022).
@@ -81,6 +93,7 @@ class UNet(Network):
         conditions: Conditions = MappingProxyType({}),
         out_channels: int | None = None,
         dropout: float = 0.0,
+        periodic: Sequence[int] = (),
     ) -> None:
         super().__init__()
         count = len(multipliers)
@@ -88,7 +101,8 @@ class UNet(Network):
             raise UserError(f"a U-Net of {dimensions} dimensions cannot be; 1, 2 and 3 can")
         if not all(-count <= level < count for level in attention):
             raise UserError(f"attention at levels {tuple(attention)}, but there are {count}; the first is 0")
-        self.channels, self.dimensions = channels, dimensions
+        circles = tuple(axis in periodic for axis in range(dimensions))
+        self.channels, self.dimensions, self.circles = channels, dimensions, circles
         self.patch = (patch,) * dimensions
         self.multiple = (patch * 2 ** (count - 1),) * dimensions
         pixels = patch**dimensions
@@ -101,18 +115,18 @@ class UNet(Network):
 
         def stage(level: int, blocks: int) -> Stage:
             return Stage(
-                Block(widths[level], features, dimensions, dropout, level in attended, context) for _ in range(blocks)
+                Block(widths[level], features, circles, dropout, level in attended, context) for _ in range(blocks)
             )
 
         convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]
-        self.stem = convolution((channels + sum(self.conditioner.pictures.values())) * pixels, widths[0], 3, padding=1)
+        self.stem = keeping(circles, (channels + sum(self.conditioner.pictures.values())) * pixels, widths[0])
         self.falling = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
         self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.deepest = stage(count - 1, 2 * blocks)
         self.up = nn.ModuleList(transposed(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
         self.across = nn.ModuleList(convolution(fine, fine, 1) for fine in widths[:-1])
         self.rising = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
-        self.out = zero(convolution(widths[0], (out_channels or channels) * pixels, 3, padding=1))
+        self.out = zero(keeping(circles, widths[0], (out_channels or channels) * pixels))
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition = None) -> Tensor:
         """Apply the network.
@@ -126,6 +140,7 @@ class UNet(Network):
             (B, out_channels, *space).
         """
         check_input(x, self.channels, self.dimensions)
+        self._check_circles(x)
         vector, tokens, mask = self.conditioner(condition, len(x), x.device, x.dtype)
         vector = F.silu(self.level(level, len(x)) + vector)
         shown = pad_to_multiple(self.conditioner.beside(x, condition), self.multiple)
@@ -138,6 +153,14 @@ class UNet(Network):
         for stage, up, across in reversed(list(zip(self.rising, self.up, self.across, strict=True))):
             h = stage(up(h).add_(across(crossing.pop())), vector, tokens, mask)
         return crop(assemble(last(self.out(F.silu(norm(h)))), self.patch), x.shape[2:])
+
+    def _check_circles(self, x: Tensor) -> None:
+        for size, step, circle in zip(x.shape[2:], self.multiple, self.circles, strict=True):
+            if circle and size % step:
+                raise UserError(
+                    f"a periodic axis of {size} does not close at {len(self.down) + 1} levels, which take multiples of "
+                    f"{step}; take fewer levels (--multipliers), or do not call it periodic"
+                )
 
     def feature_blocks(self) -> Sequence[nn.Module]:
         """The deepest stage, and those of rising resolution."""
@@ -162,12 +185,12 @@ class Block(nn.Module):
     """One residual block of two convolutions, and one of attention where wanted."""
 
     def __init__(
-        self, width: int, features: int, dimensions: int, dropout: float, attention: bool, context: int
+        self, width: int, features: int, circles: Sequence[bool], dropout: float, attention: bool, context: int
     ) -> None:
         super().__init__()
         self.modulation = zero(nn.Linear(features, 2 * width))
-        self.first = CONVOLUTION[dimensions](width, width, 3, padding=1)
-        self.second = zero(CONVOLUTION[dimensions](width, width, 3, padding=1))
+        self.first = keeping(circles, width, width)
+        self.second = zero(keeping(circles, width, width))
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, head_count(width), context) if attention else None
         if self.attention is not None:

@@ -1,7 +1,7 @@
 """Parts of a recipe to the objects they stand for, for every kind of data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suffuse.codecs.base import ConditionCodec
@@ -114,6 +114,7 @@ def build_network(
     shape: tuple[int, ...],
     conditions: Mapping[str, ConditionCodec],
     out_channels: int | None = None,
+    periodic: Sequence[int] = (),
 ) -> Network:
     """A network over space; what the recipe leaves open is chosen from the size.
 
@@ -122,6 +123,7 @@ def build_network(
         shape: of what it is shown.
         conditions: codec of each condition.
         out_channels: of what it gives; None = as many as it is shown.
+        periodic: space axes that close to a circle, which only a U-Net can be told.
     """
     channels, space, told = shape[0], shape[1:], network_conditions(conditions)
     assert section.width is not None
@@ -151,6 +153,7 @@ def build_network(
         conditions=told,
         out_channels=out_channels,
         dropout=section.network_dropout or 0.0,
+        periodic=periodic,
     )
 
 
