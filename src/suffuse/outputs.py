@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageOps
 
 from suffuse.errors import UserError
+from suffuse.maps import maps, side_by_side, write_arrays, write_store
 from suffuse.pictures import named, save_samples, sheet
 from suffuse.restoring import Restored
 from suffuse.training.checkpoint import replace
@@ -175,6 +176,26 @@ class SeriesFiles(Output):
         return lines(items[:16])
 
 
+class FieldFiles(Output):
+    """One file of them side by side: NetCDF, Zarr, or NumPy arrays."""
+
+    default = "generated.nc"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        whole = side_by_side(items)
+        writers: dict[str, Callable[[Path], object]] = {
+            ".nc": lambda aside: whole.to_netcdf(aside, engine="netcdf4"),
+            ".zarr": lambda aside: write_store(whole, aside, path),
+            ".npz": lambda aside: write_arrays(whole, aside),
+        }
+        return write_as(writers, path)
+
+    def show(self, items: Any) -> Image.Image:
+        """Maps, a row for each variable."""
+        return maps(items[:8])
+
+
 class Texts(Output):
     """One file: lines of a text file (a blank line between texts that have several), JSON lines, or a column of CSV."""
 
@@ -293,6 +314,8 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "text": Texts(),
         "sequence": Sequences(),
         "series": SeriesFiles(),
+        "field": FieldFiles(),
+        "next-field": FieldFiles(),
     }
 )
 """By the kind of the model's codec."""

@@ -66,3 +66,39 @@ class Spans(Pattern):
             return clean & (rng.fold("item").uniform(item) < self.share)
 
         return map_leaves(one, x0)
+
+
+class Places(Pattern):
+    """Places of space, of (B, C, *space): in a share of the items sensors here and there, or all but a box.
+
+    Half of these items are known at sensors, from one in 256 places to every second one, evenly in the logarithm of the
+    share; the others everywhere but in a box. All channels are known at the same places, but one in ten is hidden as a
+    whole, and one in ten known as a whole.
+
+    Args:
+        share: of the items, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def draw(self, x0: State, rng: Streams) -> State:
+        """See the class."""
+
+        def one(leaf: Tensor) -> Tensor:
+            axes = leaf.ndim - 2
+            item, channel = leaf.new_empty(len(rng), *(1,) * (axes + 1)), leaf.new_empty(*leaf.shape[:2], *(1,) * axes)
+            rate = 2.0 ** -(1 + 7 * rng.fold("rate").uniform(item))
+            sensors = rng.fold("sensors").uniform(leaf[:, :1]) < rate
+            outside = torch.zeros_like(sensors)
+            for axis, length in enumerate(leaf.shape[2:]):
+                size = length * (0.1 + 0.9 * rng.fold("size", axis).uniform(item))
+                start = rng.fold("start", axis).uniform(item) * (length - size)
+                places = torch.arange(length, device=leaf.device).reshape(-1, *(1,) * (axes - 1 - axis)) + 0.5
+                outside = outside | (places < start) | (places > start + size)
+            known = torch.where(rng.fold("which").uniform(item) < 0.5, sensors, outside)
+            role = rng.fold("role").uniform(channel)
+            clean = torch.where(role < 0.1, False, torch.where(role > 0.9, True, known))
+            return clean & (rng.fold("item").uniform(item) < self.share)
+
+        return map_leaves(one, x0)

@@ -44,7 +44,7 @@ def translate(
     drawn: list[Any] = []
     for rows in model.row_batches(len(items)):
         some, seeds = [items[row] for row in rows], [seed + row for row in rows]
-        told = {} if condition is None else {condition: some}
+        told = {} if condition is None else model.told_of(some, {condition: some})
         x1, encoded, rng = model.start(told, seeds, sources=some if bridge else None)
         with model.precision():
             state = sample(model.guided(made["guidance"]), walk, x1, times, encoded, rng)
@@ -121,7 +121,7 @@ def _seen(model: "Model", raw: list[Any]) -> list[Any]:
     told = _told(model)
     if told is None:
         return model.codec.decode(model.codec.encode(raw))
-    return model.conditions[told].decode(model.conditions[told].encode(raw)[0])
+    return model.conditions[told].seen(raw)
 
 
 def _kept(model: "Model", raw: Any) -> list[Any]:

@@ -268,6 +268,10 @@ class ConditionCodec(ABC):
     def decode(self, values: Tensor) -> list[Any]:
         """Return encoded values as a user says them."""
 
+    def seen(self, values: Sequence[Any]) -> list[Any]:
+        """Values as a network sees them: of its size, say, so that large ones need not be kept."""
+        return self.decode(self.encode(values)[0])
+
     def knows(self, value: Any) -> bool:
         """Whether it is one of the values that can be encoded: any text, where the subclass says nothing else."""
         return isinstance(value, str)

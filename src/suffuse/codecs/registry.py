@@ -1,7 +1,9 @@
 """All codecs by the name under which a model is saved, so that laws are tested over every one of them."""
 
 from suffuse.codecs.base import Codec, ConditionCodec
+from suffuse.codecs.changes import ChangeCodec, PresentCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
+from suffuse.codecs.fields import FieldCodec
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.segments import SegmentCodec
@@ -10,9 +12,27 @@ from suffuse.codecs.table import TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
 
 CODECS: dict[str, type[Codec]] = {
-    codec.kind: codec for codec in (ImageCodec, SegmentCodec, TableCodec, TextCodec, SequenceCodec, SeriesCodec)
+    codec.kind: codec
+    for codec in (
+        ImageCodec,
+        SegmentCodec,
+        TableCodec,
+        TextCodec,
+        SequenceCodec,
+        SeriesCodec,
+        FieldCodec,
+        ChangeCodec,
+    )
 }
 CONDITIONS: dict[str, type[ConditionCodec]] = {
     codec.kind: codec
-    for codec in (ClassCodec, NumberCodec, CaptionCodec, TextConditionCodec, CalendarCodec, PictureCodec)
+    for codec in (
+        ClassCodec,
+        NumberCodec,
+        CaptionCodec,
+        TextConditionCodec,
+        CalendarCodec,
+        PictureCodec,
+        PresentCodec,
+    )
 }

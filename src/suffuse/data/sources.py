@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from suffuse.data.base import Source
+from suffuse.data.fields import FIELDS, is_fields, open_fields
 from suffuse.data.files import ROWS
 from suffuse.data.folder import FolderSource, Listing, list_folder
 from suffuse.data.pairs import PAIRED, open_pairs
@@ -54,6 +55,8 @@ def open_source(
     place = Path(path).expanduser()
     if kind in PAIRED and os.path.exists(place):
         return open_pairs(place, paired, kind)
+    if os.path.exists(place) and (kind in FIELDS or (kind is None and is_fields(place))):
+        return open_fields(place, kind or "field")
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):

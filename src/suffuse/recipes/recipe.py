@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from suffuse.training.config import TrainingConfig
 
-KindName: TypeAlias = Literal["image", "pairs", "segments", "text", "sequence", "table", "series"]
+KindName: TypeAlias = Literal[
+    "image", "pairs", "segments", "text", "sequence", "table", "series", "field", "next-field"
+]
 """The kinds of data that models are made of."""
 
 
@@ -42,6 +44,10 @@ class DataSection(Section):
         ge=2,
         le=65536,
         description="texts and sequences: tokens seen at once; series: time steps; by default chosen from the data",
+    )
+    periodic: tuple[str, ...] | None = Field(
+        default=None,
+        description="fields: axes that close to a circle, by name; by default longitudes that go all the way round",
     )
     tokens: Literal["bytes", "characters", "words"] | None = Field(
         default=None,

@@ -1,5 +1,6 @@
 """The recipe of every kind of data, by the kind of its codec."""
 
+from suffuse.recipes.fields import FieldKind, NextFieldKind
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.pairs import PairsKind
@@ -16,5 +17,7 @@ KINDS: dict[str, Kind] = {
     "text": TextKind(),
     "sequence": SequenceKind(),
     "series": SeriesKind(),
+    "field": FieldKind(),
+    "next-field": NextFieldKind(),
 }
 """All that is special about a kind of data is behind this table, its codec and its source."""
