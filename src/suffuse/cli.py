@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "compare what a model draws with real items that it was not trained on, in a report",
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",
+    "serve": "serve trained models over HTTP, with a route for each verb",
     "info": "say what is in a run folder, or in a source of data",
     "demo": "train and show a small model on data that a package ships: digits, mnist, table, series and more",
 }

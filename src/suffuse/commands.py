@@ -470,6 +470,29 @@ def info(path: Positional[str]) -> None:
         print(source.scan(progress.to).summary())
 
 
+def serve(
+    runs: Positional[tuple[Path, ...]],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    tokens: Path | None = None,
+    jobs: Path | None = None,
+    queue: int = 64,
+) -> None:
+    """Serve models over HTTP: a route for each verb, jobs with progress, and documentation at /docs.
+
+    Args:
+        runs: run folders of trained models, each served under the name of its folder.
+        host: address to listen at: any other than this machine's own needs tokens.
+        port: to listen at.
+        tokens: text file of tokens that are let in, one on each line.
+        jobs: file to keep jobs in, so that they survive a restart; by default jobs.sqlite in the first run folder.
+        queue: jobs that may wait; more are told to come again.
+    """
+    from suffuse.serving.start import start
+
+    start(runs, host, port, tokens, jobs, queue)
+
+
 def demo(
     name: Positional[
         Literal["digits", "mnist", "sharpen", "table", "series", "text", "translate", "sentiment", "protein"]

@@ -115,14 +115,14 @@ class Model:
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         size: int | Sequence[int] | None = None,
         seamless: bool = False,
         regions: Sequence[tuple[Any, Any]] = (),
         progress: Callable[[int, int], None] | None = None,
         callback: Callable[[int, Tensor, State], None] | None = None,
     ) -> Any:
-        """Draw new samples. Sample i is a function of seed + i alone, whatever is drawn beside it.
+        """Draw new samples. A sample is a function of its seed alone, whatever is drawn beside it.
 
         Args:
             n: how many.
@@ -131,7 +131,7 @@ class Model:
             guidance: weight of the condition, 1 for none; by default the recipe's.
             sampler: name of the way to walk; by default the recipe's, and where that names none, the solver that was
                 tuned for so many steps, or the default one.
-            seed: of the first sample.
+            seed: of the first sample, the next of which have the next seeds; or of each of n samples.
             size: of pictures, their side or (height, width) in pixels, no smaller than in training: larger ones are
                 drawn window by window, see :class:`suffuse.guidance.Tiled`.
             seamless: draw pictures that can be laid out as tiles.
@@ -148,6 +148,9 @@ class Model:
                 have no size, or regions do not cover them.
         """
         _check_positive("n", n)
+        seeds = range(seed, seed + n) if isinstance(seed, int) else seed
+        if len(seeds) != n:
+            raise UserError(f"{n} samples need one seed or {n}, not {len(seeds)}")
         sized = editing.at_size(self, size, seamless)
         solver, made = self._walking(steps, guidance, sampler)
         values = self.columns(condition, n)
@@ -156,10 +159,10 @@ class Model:
         items: list[Any] = []
         for rows in sized.row_batches(n):
             part = {name: column[rows.start : rows.stop] for name, column in values.items()}
-            state = sized._walk(part, [seed + row for row in rows], solver, weight, callback)
+            state = sized._walk(part, [seeds[row] for row in rows], solver, weight, callback)
             for row, item in zip(rows, sized.codec.decode(state), strict=True):
                 told = {name: column[row] for name, column in values.items()}
-                items.append(signed(item, made | {"seed": seed + row, "condition": told}))
+                items.append(signed(item, made | {"seed": seeds[row], "condition": told}))
             if progress is not None:
                 progress(len(items), n)
         return self.codec.collect(items)

@@ -1,0 +1,1 @@
+"""Every verb over HTTP: thin faces of a model's methods, that know no mathematics."""

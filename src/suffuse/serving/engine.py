@@ -1,0 +1,255 @@
+"""One thread that does what was asked for, in the order that it was asked for, companions together."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from suffuse.errors import UserError
+from suffuse.model import Model
+from suffuse.serving.limits import Limits
+from suffuse.serving.store import FAULT, Job, Result, State, Store
+from suffuse.serving.verbs import VERBS, Files, Generate, Progress, Request, generate_together
+
+_TOGETHER = 64
+"""Samples that are walked in one batch, at most, where requests are put together."""
+
+
+class FullError(Exception):
+    """As many jobs wait as are let to; try again after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many jobs wait; try again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+_LOG = logging.getLogger("suffuse.serving")
+_PATIENCE = 10.0
+"""Seconds that a job which runs is let to finish in when the server stops; then it is done again by the next."""
+
+
+class _Cancelled(Exception):
+    """Nobody waits for what is being done."""
+
+
+class _Abandoned(Exception):
+    """The server stops, and leaves what is being done to the next one."""
+
+
+@dataclass
+class Standing:
+    """How far a job that is not over has come.
+
+    Args:
+        done: parts that are done.
+        total: parts in all, or 0 where that is not known yet.
+        evaluations: of the network so far.
+        started: when it was begun, or None.
+        cancelled: whether nobody waits for it any more.
+    """
+
+    done: int = 0
+    total: int = 0
+    evaluations: int = 0
+    started: float | None = None
+    cancelled: bool = False
+
+
+@dataclass
+class Tally:
+    """What has happened so far, for whoever watches the server."""
+
+    over: dict[State, int] = field(default_factory=lambda: {state: 0 for state in State if state.over})
+    refused: int = 0
+    items: int = 0
+    seconds: float = 0.0
+    batches: int = 0
+
+
+class Engine:
+    """Jobs of some models, done one after the other; requests that can be walked in one batch are.
+
+    Args:
+        models: by name.
+        store: where the jobs are kept.
+        limits: on what is taken on.
+        together: whether companions are walked in one batch.
+    """
+
+    def __init__(self, models: Mapping[str, Model], store: Store, limits: Limits, together: bool = True) -> None:
+        self.models, self.store, self.limits, self.together, self.tally = models, store, limits, together, Tally()
+        self._waiting: list[Job] = []
+        self._standing: dict[str, Standing] = {}
+        self._over: dict[str, threading.Event] = {}
+        self._news, self._stopping, self._abandoning = threading.Condition(), False, False
+        for job in store.pending():  # of a server that was killed
+            if job.model in models and job.verb in VERBS:
+                self._take(job)
+            else:
+                store.move(job.id, State.FAILED, f"the model {job.model} is no longer served")
+        self._thread = threading.Thread(target=self._work, name="suffuse-engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what runs, unless that takes long, and leave the rest in the store, for the next server."""
+        with self._news:
+            self._stopping = True
+            self._news.notify_all()
+        self._thread.join(_PATIENCE)
+        self._abandoning = True
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait or run."""
+        return len(self._standing)
+
+    def submit(self, model: str, verb: str, request: Request, files: Files) -> Job:
+        """Take a job on.
+
+        Raises:
+            FullError: as many wait as are let to.
+        """
+        job = Job(secrets.token_urlsafe(16), model, verb, request.model_dump(mode="json"), files)
+        with self._news:
+            if len(self._standing) >= self.limits.queue or self._stopping:
+                self.tally.refused += 1
+                raise FullError(self._expected())
+            self.store.put(job)
+            self._take(job)
+            self._news.notify_all()
+        return job
+
+    def standing(self, id: str) -> Standing:
+        """How far a job is; of one that is over, as it was never begun."""
+        return self._standing.get(id, Standing())
+
+    def cancel(self, id: str) -> bool:
+        """Forget a job; one that runs stops at the next evaluation of the network."""
+        with self._news:
+            standing = self._standing.get(id)
+            if standing is None:
+                return False
+            standing.cancelled = True
+            if any(job.id == id for job in self._waiting):
+                self._waiting = [job for job in self._waiting if job.id != id]
+                self._end(id, State.CANCELLED)
+        return True
+
+    def wait(self, id: str, seconds: float) -> bool:
+        """Wait until a job is over, but not longer; whether it is."""
+        over = self._over.get(id)
+        return over is None or over.wait(seconds)
+
+    def _take(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._standing[job.id], self._over[job.id] = Standing(), threading.Event()
+
+    def _expected(self) -> float:
+        """Seconds until a place is free: what a job took so far."""
+        finished = sum(self.tally.over.values())
+        return max(1.0, self.tally.seconds / finished) if finished else 1.0
+
+    def _end(self, id: str, state: State, reason: str | None = None, result: Result | None = None) -> None:
+        self.store.move(id, state, reason, result)
+        self.tally.over[state] += 1
+        self._standing.pop(id, None)
+        over = self._over.pop(id, None)
+        if over is not None:
+            over.set()
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                while not self._waiting and not self._stopping:
+                    self._news.wait()
+                if self._stopping:
+                    return
+                jobs = self._next()
+                for job in jobs:
+                    self._standing[job.id].started = time.time()
+            for job in jobs:
+                self.store.move(job.id, State.RUNNING)
+            self._do(jobs)
+            self.store.forget(time.time() - self.limits.kept)
+
+    def _next(self) -> list[Job]:
+        """The oldest job, and its companions, as far as they fit in one batch."""
+        first = self._waiting.pop(0)
+        jobs, request = [first], _request(first)
+        if isinstance(request, Generate) and self.together:
+            room, alike = _TOGETHER - request.n, (first.model, request.companions())
+            for job in [*self._waiting]:
+                other = _request(job)
+                if isinstance(other, Generate) and other.n <= room and (job.model, other.companions()) == alike:
+                    self._waiting.remove(job)
+                    jobs.append(job)
+                    room -= other.n
+        return jobs
+
+    def _do(self, jobs: Sequence[Job]) -> None:
+        """Do jobs in one go; where several fail together, each is done for itself, so that none spoils the others."""
+        model, standings = self.models[jobs[0].model], [self._standing[job.id] for job in jobs]
+
+        def progress(done: int, total: int) -> None:
+            for standing in standings:
+                standing.done, standing.total = done, total
+
+        def evaluated(*_: object) -> None:
+            for standing in standings:
+                standing.evaluations += 1
+            if self._abandoning:
+                raise _Abandoned
+            if all(standing.cancelled for standing in standings):
+                raise _Cancelled
+
+        start = time.perf_counter()
+        try:
+            with model.denoiser.register_forward_pre_hook(evaluated):
+                results = self._answers(model, jobs, progress)
+        except _Abandoned:
+            return
+        except _Cancelled:
+            self._all(jobs, State.CANCELLED)
+        except (UserError, ValidationError) as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._do([job])
+            else:
+                self._all(jobs, State.FAILED, str(error))
+        except Exception:  # of our own; what it is concerns the log of the server alone
+            _LOG.exception("job %s", jobs[0].id)
+            self._all(jobs, State.FAILED, FAULT)
+        else:
+            self.tally.batches += 1
+            self.tally.items += sum(_request(job).size for job in jobs)
+            for job, result, standing in zip(jobs, results, standings, strict=True):
+                with self._news:
+                    if standing.cancelled:
+                        self._end(job.id, State.CANCELLED)
+                    else:
+                        self._end(job.id, State.DONE, None, result)
+        self.tally.seconds += time.perf_counter() - start
+
+    def _answers(self, model: Model, jobs: Sequence[Job], progress: Progress) -> list[Result]:
+        requests = [_request(job) for job in jobs]
+        together = [request for request in requests if isinstance(request, Generate)]
+        if len(together) == len(jobs):
+            return generate_together(model, together, progress)
+        return [requests[0].answer(model, jobs[0].files, self.limits, progress)]
+
+    def _all(self, jobs: Sequence[Job], state: State, reason: str | None = None) -> None:
+        with self._news:
+            for job in jobs:
+                self._end(job.id, state, reason)
+
+
+def _request(job: Job) -> Request:
+    return VERBS[job.verb].model_validate(job.request)

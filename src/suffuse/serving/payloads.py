@@ -1,0 +1,137 @@
+"""What goes over the wire: uploaded files to raw items, and raw items to the content type of their kind."""
+
+import io
+import mimetypes
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from suffuse.data.sources import open_source
+from suffuse.errors import UserError
+from suffuse.model import Model
+from suffuse.outputs import output_of
+from suffuse.serving.limits import Limits
+from suffuse.serving.store import Result
+
+FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        "text": (".txt", ".jsonl", ".csv"),
+        "sequence": (".fasta", ".fa", ".txt", ".csv"),
+        "table": (".csv", ".tsv", ".jsonl"),
+        "series": (".csv", ".tsv", ".jsonl"),
+    }
+)
+"""Suffixes of files that are read of each kind of data: none that is unpacked, and so may be larger than it seems."""
+_MEDIA = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".jsonl": "application/jsonl",
+    ".fasta": "text/x-fasta",
+    ".txt": "text/plain; charset=utf-8",
+    ".zip": "application/zip",
+}
+_SHEETS = ("sheet.png", "side-by-side.png")
+"""Beside the items themselves, for people to look at."""
+
+
+def read(model: Model, kind: str, file: tuple[str, bytes], limits: Limits) -> list[Any]:
+    """Raw items of an uploaded file.
+
+    Args:
+        model: that they are for; says how long a window is.
+        kind: of the items.
+        file: suffix and content.
+        limits: on how many and how large they are.
+
+    Raises:
+        UserError: it is no file of this kind, or too large; no path of the server is named.
+    """
+    suffix, data = file
+    if suffix not in FORMS.get(kind, ()):
+        raise UserError(
+            f"an upload of the kind {kind} is a file that ends in {', '.join(FORMS.get(kind, ('nothing',)))}"
+        )
+    if kind == "image":
+        _check_pixels(data, limits.pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"upload{suffix}"
+        path.write_bytes(data)
+        try:
+            source = open_source(path, kind=kind).cut(model.codec.steps, model.codec.steps)
+            report = source.scan()
+            if len(report.keep) > limits.items:
+                raise UserError(
+                    f"the upload has {len(report.keep)} items, and at most {limits.items} are taken at once"
+                )
+            return source.raw(report.keep)
+        except UserError as error:
+            raise UserError(_without(folder, str(error))) from error
+
+
+def _without(folder: str, message: str) -> str:
+    """The message, that does not say where the server lives."""
+    return re.sub(rf"{re.escape(folder)}/?", "", message).replace(tempfile.gettempdir(), "")
+
+
+def _check_pixels(data: bytes, most: int) -> None:
+    """Look at a picture's header alone."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Exception as error:  # a decoder raises whatever it meets
+        raise UserError("the upload is no picture that can be read") from error
+    if width * height > most:
+        raise UserError(f"the upload is of {width}x{height} pixels, and at most {most} in all are taken")
+
+
+def write(model: Model, items: Any, form: str | None = None) -> Result:
+    """Items in the content type of their kind; several of a kind that has a file for each in one ZIP file.
+
+    Args:
+        model: whose items they are.
+        items: what its verbs give.
+        form: suffix of another form that these items have, without the dot.
+
+    Raises:
+        UserError: there is no such form.
+    """
+    output = output_of(model.codec.kind)
+    suffix = Path(output.default).suffix
+    if not suffix and form is not None:
+        raise UserError(f"items of the kind {model.codec.kind} are sent in one form alone; leave out format")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            output.save(items, Path(folder) / (f"result.{form}" if form else f"result{suffix}"))
+        except UserError as error:
+            raise UserError(_without(folder, str(error))) from error
+        return packed(Path(folder))
+
+
+def packed(folder: Path) -> Result:
+    """The files of a folder: one as it is, several in a ZIP file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    items = [path for path in files if path.name not in _SHEETS]
+    if len(items) == 1:
+        return Result(media(items[0].suffix), items[0].name, items[0].read_bytes())
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path in files:
+            archive.write(path, path.relative_to(folder).as_posix().removeprefix("result/"))
+    return Result(media(".zip"), "result.zip", stream.getvalue())
+
+
+def media(suffix: str) -> str:
+    """The content type of a suffix.
+
+    Example:
+        >>> media(".png"), media(".csv")
+        ('image/png', 'text/csv')
+    """
+    return _MEDIA.get(suffix) or mimetypes.types_map.get(suffix, "application/octet-stream")

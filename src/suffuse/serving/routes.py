@@ -1,0 +1,204 @@
+"""A route for each verb, and those of jobs."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ValidationError
+
+from suffuse.errors import UserError
+from suffuse.serving.engine import Engine
+from suffuse.serving.service import EngineOf
+from suffuse.serving.store import Job, State
+from suffuse.serving.verbs import VERBS, Files, Generate
+from suffuse.serving.verbs import Request as Asked
+
+ROUTER = APIRouter()
+_TICK = 0.1
+"""Seconds between looks at a job that somebody waits for."""
+
+
+class JobInfo(BaseModel):
+    """What a job has come to, and how far it is: parts done, evaluations of the network, seconds left."""
+
+    id: str
+    model: str
+    verb: str
+    state: State
+    reason: str | None
+    done: int
+    total: int
+    evaluations: int
+    seconds_left: float | None
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the result, in the content type of its kind", "content": {"*/*": {}}},
+    202: {"model": JobInfo, "description": "the job, where the header Prefer: respond-async asks for it"},
+}
+
+
+@ROUTER.post("/v1/models/{model}/generate", tags=["verbs"], response_class=Response, responses=_ANSWERS)
+async def generate(model: str, asked: Generate, http: Request, engine: EngineOf) -> Response:
+    """Draw new samples."""
+    return await answered(engine, http, model, "generate", asked, {})
+
+
+def _uploading(verb: str, request: type[Asked]) -> Callable[..., Coroutine[Any, Any, Response]]:
+    """The route of a verb that is told files."""
+
+    async def route(
+        model: str,
+        http: Request,
+        engine: EngineOf,
+        file: Annotated[UploadFile, File(description="of the kind of the model")],
+        mask: Annotated[UploadFile | None, File(description="a picture, for what takes one")] = None,
+        options: Annotated[str, Form(description="the options of the verb, as a JSON object")] = "{}",
+    ) -> Response:
+        if mask is not None and "mask" not in request.uploads:
+            raise UserError(f"{verb} takes no mask")
+        given = {"file": file} if mask is None else {"file": file, "mask": mask}
+        files = {name: (_suffix(upload.filename), await upload.read()) for name, upload in given.items()}
+        return await answered(engine, http, model, verb, _parsed(request, options), files)
+
+    route.__doc__ = f"{request.__doc__}\n\nOptions, as a JSON object: {', '.join(request.model_fields)}."
+    return route
+
+
+for _verb, _request in VERBS.items():
+    if _request.uploads:
+        ROUTER.add_api_route(
+            f"/v1/models/{{model}}/{_verb}",
+            _uploading(_verb, _request),
+            methods=["POST"],
+            tags=["verbs"],
+            operation_id=_verb,
+            response_class=Response,
+            responses=_ANSWERS,
+        )
+
+
+def _suffix(name: str | None) -> str:
+    """What stands behind the last dot of a file's name: all of it that is ever used."""
+    stem, _, suffix = (name or "").rpartition(".")
+    return f".{suffix.lower()}" if stem and suffix.isalnum() and suffix.isascii() else ""
+
+
+def _parsed(request: type[Asked], options: str) -> Asked:
+    try:
+        return request.model_validate_json(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ("options", *first["loc"]))
+        raise HTTPException(422, f"{where}: {first['msg']}") from error
+
+
+async def answered(engine: Engine, http: Request, model: str, verb: str, asked: Asked, files: Files) -> Response:
+    """Submit a job, and answer with it or, as long as the client waits, with its result.
+
+    Raises:
+        HTTPException: there is no such model, or too much is asked for.
+        FullError: too many wait.
+    """
+    limits = engine.limits
+    if model not in engine.models:
+        raise HTTPException(404, f"there is no model {model!r}; there are {', '.join(engine.models)}")
+    if asked.size > limits.items:
+        raise HTTPException(422, f"at most {limits.items} items are drawn at once, not {asked.size}")
+    if (asked.model_dump().get("steps") or 0) > limits.steps:
+        raise HTTPException(422, f"a walk has at most {limits.steps} steps")
+    job = await asyncio.to_thread(engine.submit, model, verb, asked, files)
+    if "respond-async" in http.headers.get("prefer", ""):
+        return JSONResponse(_info(engine, job).model_dump(), 202, {"Location": f"/v1/jobs/{job.id}"})
+    while not await asyncio.to_thread(engine.wait, job.id, _TICK):
+        if await http.is_disconnected():
+            engine.cancel(job.id)
+            return Response(status_code=499)
+    return await asyncio.to_thread(_result, engine, job.id)
+
+
+def _found(engine: Engine, id: str) -> Job:
+    job = engine.store.get(id)
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+async def _job(id: str, engine: EngineOf) -> Job:
+    return await asyncio.to_thread(_found, engine, id)
+
+
+JobOf = Annotated[Job, Depends(_job)]
+
+
+def _info(engine: Engine, job: Job) -> JobInfo:
+    standing = engine.standing(job.id)
+    left = None
+    if standing.started is not None and standing.done and standing.total:
+        left = round((time.time() - standing.started) * (standing.total - standing.done) / standing.done, 1)
+    return JobInfo(
+        id=job.id,
+        model=job.model,
+        verb=job.verb,
+        state=job.state,
+        reason=job.reason,
+        done=standing.done,
+        total=standing.total,
+        evaluations=standing.evaluations,
+        seconds_left=left,
+    )
+
+
+def _result(engine: Engine, id: str) -> Response:
+    job, result = _found(engine, id), engine.store.result(id)
+    if result is not None:
+        named = {"Content-Disposition": f'attachment; filename="{result.name}"', "X-Job": id}
+        return Response(result.data, media_type=result.media, headers=named)
+    if job.state is State.FAILED:
+        raise HTTPException(500 if job.ours else 400, job.reason or "it failed")
+    raise HTTPException(409, f"the job is {job.state}, and has no result")
+
+
+@ROUTER.get("/v1/jobs/{id}", tags=["jobs"])
+async def told(job: JobOf, engine: EngineOf) -> JobInfo:
+    """What a job has come to."""
+    return _info(engine, job)
+
+
+@ROUTER.get("/v1/jobs/{id}/result", tags=["jobs"], response_class=Response, responses={200: _ANSWERS[200]})
+async def result(id: str, engine: EngineOf) -> Response:
+    """What it gave."""
+    return await asyncio.to_thread(_result, engine, id)
+
+
+@ROUTER.delete("/v1/jobs/{id}", tags=["jobs"])
+async def cancelled(job: JobOf, engine: EngineOf) -> JobInfo:
+    """Stop a job at the next evaluation of the network."""
+    engine.cancel(job.id)
+    await asyncio.to_thread(engine.wait, job.id, 5.0)
+    return _info(engine, await asyncio.to_thread(_found, engine, job.id))
+
+
+@ROUTER.get("/v1/jobs/{id}/events", tags=["jobs"], response_class=StreamingResponse)
+async def events(job: JobOf, engine: EngineOf) -> StreamingResponse:
+    """How far it is, as server-sent events, until it is over."""
+    return StreamingResponse(
+        _events(engine, job.id), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _events(engine: Engine, id: str) -> AsyncGenerator[str]:
+    before: Mapping[str, Any] = {}
+    while True:
+        info = _info(engine, await asyncio.to_thread(_found, engine, id))
+        said = info.model_dump(mode="json")
+        if said != before:
+            yield f"event: {info.state}\ndata: {json.dumps(said)}\n\n"
+        if info.state.over:
+            return
+        before = said
+        await asyncio.to_thread(engine.wait, id, _TICK)

@@ -1,0 +1,68 @@
+"""A server from run folders: loaded, checked, and listening."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from suffuse.errors import UserError
+from suffuse.serving.tokens import Tokens, check_open
+
+
+def start(
+    runs: Sequence[Path],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    tokens: Path | None = None,
+    jobs: Path | None = None,
+    queue: int = 64,
+) -> None:
+    """Serve models until the process is told to stop; see :func:`suffuse.commands.serve`.
+
+    Raises:
+        UserError: a model or the tokens cannot be read, other machines could ask without tokens, or the address is
+            taken.
+    """
+    let_in = Tokens.read(tokens)
+    check_open(host, let_in)
+    if queue < 1:
+        raise UserError(f"at least one job must be let to wait, not {queue}")
+    named = _named(runs)
+    try:
+        import uvicorn
+
+        from suffuse.serving.app import create_app
+    except ImportError as missing:
+        raise UserError("serving needs FastAPI and uvicorn: pip install 'suffuse[serve]'") from missing
+    from suffuse.serving.limits import Limits
+    from suffuse.serving.store import SQLite
+    from suffuse.store import load
+
+    models = {name: load(run) for name, run in named.items()}
+    config = uvicorn.Config(
+        create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), Limits(queue=queue), let_in),
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    print(f"serving {', '.join(models)} at http://{host}:{port}; what there is to ask: http://{host}:{port}/docs")
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit as stop:
+        raise UserError(f"cannot listen at {host}:{port}; is it taken? --port takes another") from stop
+    if not server.started:
+        raise UserError(f"cannot listen at {host}:{port}; is it taken? --port takes another")
+
+
+def _named(runs: Sequence[Path]) -> Mapping[str, Path]:
+    """Run folders by their names."""
+    if not runs:
+        raise UserError("nothing to serve; name the run folder of a trained model")
+    named: dict[str, Path] = {}
+    for run in runs:
+        name = run.resolve().name
+        if name in named:
+            raise UserError(f"two models are called {name}; rename a run folder")
+        named[name] = run
+    return named
