@@ -11,8 +11,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
+from suffuse.engraving import FORMS, piano_roll
 from suffuse.errors import UserError
 from suffuse.maps import maps, side_by_side, write_arrays, write_store
+from suffuse.music import Piece
 from suffuse.pictures import named, save_samples, sheet
 from suffuse.restoring import Restored
 from suffuse.training.checkpoint import replace
@@ -239,6 +241,33 @@ class Sequences(Output):
         return "\n".join(items)
 
 
+class MusicFiles(Output):
+    """A file of MIDI, MusicXML or sound for each, or a folder of MIDI files with all of them at a glance."""
+
+    default = "generated"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class."""
+        if not path.suffix:
+            for number, piece in enumerate(items, 1):
+                self.save([piece], path / f"{number:04d}.mid")
+            with _writing(path):
+                self.show(items).save(path / "roll.png")
+            return path / "roll.png"
+        for number, piece in enumerate(items, 1):
+            each = path if len(items) == 1 else path.with_stem(f"{path.stem}-{number}")
+            write_as(_forms(piece), each)
+        return path
+
+    def show(self, items: Any) -> Image.Image:
+        """Piano rolls."""
+        return piano_roll(items[:16])
+
+
+def _forms(piece: Piece) -> dict[str, Callable[[Path], object]]:
+    return {suffix: lambda aside, form=form: aside.write_bytes(form(piece)) for suffix, form in FORMS.items()}
+
+
 def _column_of(name: str, items: Sequence[str], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([[name], *([item] for item in items)])
@@ -316,6 +345,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "series": SeriesFiles(),
         "field": FieldFiles(),
         "next-field": FieldFiles(),
+        "music": MusicFiles(),
     }
 )
 """By the kind of the model's codec."""

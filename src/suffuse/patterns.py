@@ -102,3 +102,34 @@ class Places(Pattern):
             return clean & (rng.fold("item").uniform(item) < self.share)
 
         return map_leaves(one, x0)
+
+
+class Voices(Pattern):
+    """Whole rows, or a span of all of them, of (B, V, L): in a share of the items.
+
+    In half of these items every row is known or hidden as a whole; in the others a span is hidden, half of which reach
+    to the end.
+
+    Args:
+        share: of the items, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def draw(self, x0: State, rng: Streams) -> State:
+        """See the class."""
+
+        def one(leaf: Tensor) -> Tensor:
+            length, device = leaf.shape[-1], leaf.device
+            item = torch.empty(len(rng), 1, 1, device=device)
+            places = torch.arange(length, device=device)
+            size = 1 + rng.fold("size").uniform(item) * (length - 1)
+            start = rng.fold("start").uniform(item) * (length - size)
+            start = torch.where(rng.fold("end").uniform(item) < 0.5, length - size, start)
+            outside = (places < start) | (places >= start + size)
+            rows = rng.fold("rows").uniform(torch.empty(*leaf.shape[:2], 1, device=device)) < 0.5
+            clean = torch.where(rng.fold("which").uniform(item) < 0.5, rows, outside)
+            return clean & (rng.fold("item").uniform(item) < self.share)
+
+        return map_leaves(one, x0)

@@ -24,6 +24,7 @@ from suffuse.codecs.changes import ChangeCodec, PresentCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, normalise
 from suffuse.codecs.fields import FieldCodec
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.music import MusicCodec
 from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.codecs.segments import SegmentCodec
@@ -33,6 +34,7 @@ from suffuse.codecs.table import Field, TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
 from suffuse.errors import UserError
 from suffuse.learn import fit_condition
+from suffuse.music import HOLD, REST, Piece, normal
 from suffuse.recipes.tokens import ALPHABETS
 from suffuse.rng import Streams
 from suffuse.tree import concatenate, empty, leaves, map_leaves
@@ -249,7 +251,22 @@ def changes(draw: st.DrawFn) -> tuple[ChangeCodec, list[xr.Dataset]]:
     return ChangeCodec(codec, dict.fromkeys(codec.names, 0.5)), kept
 
 
+@st.composite
+def pieces(draw: st.DrawFn) -> tuple[MusicCodec, list[Piece]]:
+    """Pieces of one to eight voices, of one note and of odd lengths among them, in the range of the codec."""
+    voices, length, low = draw(st.integers(1, 8)), draw(st.integers(1, 40)), draw(st.integers(0, 100))
+    names = tuple(f"voice {n}" for n in range(voices))
+    raw: list[Piece] = []
+    for _ in range(draw(st.integers(0, 3))):
+        cell = st.sampled_from([REST, HOLD, HOLD, *range(low, low + 25)])
+        count = voices * draw(st.integers(1, length))
+        cells = np.array(draw(st.lists(cell, min_size=count, max_size=count)), np.uint8)
+        raw.append(Piece("", normal(cells.reshape(voices, -1)), names))
+    return MusicCodec(names, length, low, low + 24, [60.0] * voices), raw
+
+
 CASES = {
+    "music": Case(pieces(), lambda piece: piece.cells.tolist()),
     "field": Case(fields(), Alike),
     "next-field": Case(changes(), Alike),
     "series": Case(windows(), near),

@@ -5,6 +5,7 @@ from suffuse.codecs.changes import ChangeCodec, PresentCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
 from suffuse.codecs.fields import FieldCodec
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.music import MusicCodec
 from suffuse.codecs.pictures import PictureCodec
 from suffuse.codecs.segments import SegmentCodec
 from suffuse.codecs.series import CalendarCodec, SeriesCodec
@@ -22,6 +23,7 @@ CODECS: dict[str, type[Codec]] = {
         SeriesCodec,
         FieldCodec,
         ChangeCodec,
+        MusicCodec,
     )
 }
 CONDITIONS: dict[str, type[ConditionCodec]] = {

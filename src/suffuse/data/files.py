@@ -156,10 +156,10 @@ def _kept(
     return Rows(pa.Table.from_batches(parts, schema), left_out or [], mapped)
 
 
-def cached(path: Path, write: Callable[[BinaryIO], None]) -> Path:
-    """The file in the cache that is made of another by `write`, once, until that one changes."""
+def cached(path: Path, write: Callable[[BinaryIO], None], form: str = "") -> Path:
+    """The file in the cache that is made of another by `write`, once, until that one changes, or its form does."""
     status = path.stat()
-    key = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{form}{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "suffuse" / "files"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / key

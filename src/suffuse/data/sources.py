@@ -14,6 +14,7 @@ from suffuse.data.base import Source
 from suffuse.data.fields import FIELDS, is_fields, open_fields
 from suffuse.data.files import ROWS
 from suffuse.data.folder import FolderSource, Listing, list_folder
+from suffuse.data.music import MUSIC, open_music
 from suffuse.data.pairs import PAIRED, open_pairs
 from suffuse.data.pictures import suffixes
 from suffuse.data.records import PictureSource, Record
@@ -57,6 +58,8 @@ def open_source(
         return open_pairs(place, paired, kind)
     if os.path.exists(place) and (kind in FIELDS or (kind is None and is_fields(place))):
         return open_fields(place, kind or "field")
+    if os.path.exists(place) and (kind == "music" or (kind is None and place.suffix.lower() in MUSIC)):
+        return open_music(place)
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):
@@ -145,6 +148,8 @@ def _open_folder(folder: Path, split: str | None, kind: str | None) -> Source:
         return open_saved_set(folder, split)
     listing = list_folder(folder)
     pictures = any(Path(path).suffix for path in listing.pictures)  # a LICENSE is no picture
+    if kind is None and not pictures and any(Path(path).suffix.lower() in MUSIC for path in listing.others):
+        return open_music(folder)
     if kind == "text" or (
         kind is None and not pictures and any(Path(path).suffix == ".txt" for path in listing.others)
     ):

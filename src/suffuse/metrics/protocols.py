@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from suffuse.errors import UserError
-from suffuse.metrics import images, series, tables, texts
-from suffuse.metrics.bootstrap import Interval
+from suffuse.metrics import images, music, series, tables, texts
+from suffuse.metrics.bootstrap import Interval, mean_interval
+from suffuse.metrics.histograms import divergence
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,23 @@ class OfSeries(Protocol):
         ]
 
 
+class OfMusic(Protocol):
+    """What is counted of notes, and whether pieces are copies."""
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        real, made, known = samples.real, samples.synthetic, samples.training
+        note = "divergence of Jensen and Shannon of their counts, in bits; lower is better"
+        figures = [
+            Figure(name, divergence(count(real), count(made)), divergence(count(real), count(known)), note)
+            for name, count in music.HISTOGRAMS.items()
+        ]
+        if samples.trained_on:
+            found, best = (mean_interval(music.copied(part, known)) for part in (made, real))
+            figures.append(Figure("copied", found, best, "share of two bars that the training has; best as reference"))
+        return figures
+
+
 _FORECAST = 64
 _AHEAD = "of the last quarter, in deviations; the reference repeats the last value; lower is better"
 
@@ -282,6 +300,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "text": OfTexts((1, 3, 5), words=True),
         "sequence": OfTexts((1, 2, 3), words=False),
         "series": OfSeries(),
+        "music": OfMusic(),
     }
 )
 """By the kind of the model's codec."""

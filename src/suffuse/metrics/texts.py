@@ -7,6 +7,7 @@ import numpy as np
 
 from suffuse.errors import UserError
 from suffuse.metrics.bootstrap import Interval, Rows, bootstrap
+from suffuse.metrics.histograms import bits, jensen_shannon
 
 Split = Callable[[str], Sequence[str]]
 _CJK = "\u3040-\u30ff\u4e00-\u9fff"
@@ -77,8 +78,7 @@ def divergence(real: Sequence[str], other: Sequence[str], n: int = 3, split: Spl
     grams = _Grams((real, other), n, split)
 
     def between(a: Rows, b: Rows) -> float:
-        p, q = (counts / counts.sum() for counts in (grams.counts(0, a), grams.counts(1, b)))
-        return max(0.0, _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2)
+        return jensen_shannon(grams.counts(0, a), grams.counts(1, b))
 
     return bootstrap(between, [len(real), len(other)], least=0.0)
 
@@ -94,7 +94,7 @@ def entropy(texts: Sequence[str], n: int = 1, split: Split = words) -> Interval:
 
     def of(rows: Rows) -> float:
         counts = grams.counts(0, rows)
-        return _entropy(counts / counts.sum())
+        return bits(counts / counts.sum())
 
     return bootstrap(of, [len(texts)], least=0.0)
 
@@ -155,8 +155,3 @@ def bleu(written: Sequence[str], right: Sequence[str], rounds: int = 50) -> Inte
         return judge.corpus_score([written[row] for row in places], [[right[row] for row in places]]).score
 
     return bootstrap(of, [len(written)], rounds, least=0.0)
-
-
-def _entropy(p: np.ndarray) -> float:
-    p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from suffuse.training.config import TrainingConfig
 
 KindName: TypeAlias = Literal[
-    "image", "pairs", "segments", "text", "sequence", "table", "series", "field", "next-field"
+    "image", "pairs", "segments", "text", "sequence", "table", "series", "field", "next-field", "music"
 ]
 """The kinds of data that models are made of."""
 
@@ -39,6 +39,9 @@ class DataSection(Section):
         default=None, description="pictures: 1 grey, 3 colour, 4 with transparency; by default chosen from the data"
     )
     flip: bool = Field(default=False, description="pictures: show them mirrored half of the time")
+    transpose: int = Field(
+        default=0, ge=0, le=12, description="music: show pieces higher or lower by up to so many semitones"
+    )
     length: int | None = Field(
         default=None,
         ge=2,

@@ -3,6 +3,7 @@
 from suffuse.recipes.fields import FieldKind, NextFieldKind
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
+from suffuse.recipes.music import MusicKind
 from suffuse.recipes.pairs import PairsKind
 from suffuse.recipes.segments import SegmentsKind
 from suffuse.recipes.series import SeriesKind
@@ -19,5 +20,6 @@ KINDS: dict[str, Kind] = {
     "series": SeriesKind(),
     "field": FieldKind(),
     "next-field": NextFieldKind(),
+    "music": MusicKind(),
 }
 """All that is special about a kind of data is behind this table, its codec and its source."""
