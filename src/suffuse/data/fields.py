@@ -303,13 +303,13 @@ def _opened(path: Path) -> Fields:
 
     if path.suffix.lower() == ".npz":
         return _of_arrays(path)
-    engine = "zarr" if path.is_dir() else None
     form = "Zarr" if path.is_dir() else "NetCDF"
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.is_dir() else {}
     try:
         try:
-            return xarray.open_dataset(path, engine=engine, chunks=None, decode_timedelta=False)
-        except ValueError:
-            return xarray.open_dataset(path, engine=engine, chunks=None, decode_times=False, decode_timedelta=False)
+            return xarray.open_dataset(path, chunks=None, decode_timedelta=False, **options)
+        except ValueError:  # times in units that are none
+            return xarray.open_dataset(path, chunks=None, decode_timedelta=False, decode_times=False, **options)
     except Exception as error:  # engines raise all kinds of errors about files that are none of theirs
         raise UserError(f"{path} cannot be read as {form}: {_first_line(error)}") from error
 
