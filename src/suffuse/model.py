@@ -25,6 +25,7 @@ from suffuse.guidance import ClassifierFree
 from suffuse.likelihood import METHODS, Score, fit_temperature, joined, score
 from suffuse.operators import Operator
 from suffuse.pictures import signed
+from suffuse.precision import arithmetic
 from suffuse.processes import Gaussian
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe, SamplingSection
@@ -479,8 +480,7 @@ class Model:
 
     def precision(self) -> torch.autocast:
         """The arithmetic that the network was trained in."""
-        bf16 = self._recipe is not None and self._recipe.training.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        return arithmetic(self.device, "fp32" if self._recipe is None else self._recipe.training.precision)
 
     def tune(
         self,

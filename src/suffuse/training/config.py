@@ -39,7 +39,8 @@ class TrainingConfig(BaseModel):
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="course of the rate after warm-up")
     clip: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0 = no limit")
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="arithmetic of the network; of all else it is fp32"
+        default="fp32",
+        description="arithmetic of the network, bf16 only where the hardware multiplies in it; of all else it is fp32",
     )
     compile: bool = Field(default=False, description="compile the network: a slow start, then faster steps")
     steps: int | None = Field(default=None, ge=1, description="budget: optimiser steps")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.objectives import Objective
+from suffuse.precision import arithmetic
 from suffuse.rng import Streams
 from suffuse.training.batches import PURPOSE, Batch
 from suffuse.training.checkpoint import FORMAT, TRAINER, read
@@ -68,7 +69,7 @@ class Loss(nn.Module):
     def __init__(self, denoiser: Denoiser, objective: Objective, config: TrainingConfig) -> None:
         super().__init__()
         self.denoiser, self.objective = denoiser, objective
-        self._seed, self._bf16 = config.seed, config.precision == "bf16"
+        self._seed, self._precision = config.seed, config.precision
 
     def forward(self, index: Tensor, x0: State, condition: Condition, source: State | None) -> Tensor:
         """Loss of each item, (B,); all its random numbers derive from (seed, index)."""
@@ -78,7 +79,7 @@ class Loss(nn.Module):
 
     def precision(self, device: torch.device) -> torch.autocast:
         """The arithmetic of the network. Torch's own context: accelerate fixes one for the life of a process."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self._bf16)
+        return arithmetic(device, self._precision)
 
 
 class AdamW(torch.optim.AdamW):
