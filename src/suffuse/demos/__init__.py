@@ -6,6 +6,7 @@ from pathlib import Path
 from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
 from suffuse.demos.pairs import sharpen
+from suffuse.demos.segments import segments
 from suffuse.demos.series import series
 from suffuse.demos.tables import table
 from suffuse.demos.texts import text, translate
@@ -18,6 +19,7 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "text": text,
     "translate": translate,
     "sharpen": sharpen,
+    "segments": segments,
     "sentiment": sentiment,
     "protein": protein,
 }

@@ -11,40 +11,24 @@ from PIL import Image
 from torch import Tensor
 
 from suffuse import learn
-from suffuse.data.loader import Batches
 from suffuse.data.pairs import PairSource
 from suffuse.data.report import Report
 from suffuse.data.sources import ArraySource
 from suffuse.demos.handwritten import mnist_pictures
-from suffuse.grids import TimeLaw
+from suffuse.demos.regression import regression
 from suffuse.metrics.frechet import frechet_distance
 from suffuse.metrics.judge import Judge, train_judge
 from suffuse.metrics.restoration import psnr
 from suffuse.model import Model
-from suffuse.objectives import Objective, UniformWeight
 from suffuse.pictures import rows_of, save_png
 from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe
-from suffuse.recipes.registry import KINDS
 from suffuse.training.config import TrainingConfig
-from suffuse.training.trainer import train as fit
 
 _TEST, _DRAWS, _OFTEN = 500, 32, 100
 """Pictures that are not trained on, and draws of each of so many of them."""
 _IMAGES = 64_000
 _SMALL, _SHOWN = 7, 8
 _EPOCHS = 8
-
-
-class AtTheSource(TimeLaw):
-    """Always t = 1, where a bridge is at its source: what is learned there is the mean of what belongs to it."""
-
-    def quantile(self, u: Tensor) -> Tensor:
-        """One."""
-        return torch.ones_like(u)
-
-    def density(self, t: Tensor) -> Tensor:
-        """One, as of a law with even times."""
-        return torch.ones_like(t)
 
 
 def sharpen(out: Path, minutes: float | None = None, seed: int = 0) -> None:
@@ -68,11 +52,11 @@ def sharpen(out: Path, minutes: float | None = None, seed: int = 0) -> None:
         ),
     )
     bridge = learn.train(source, recipe, out)
-    regression = _regression(source, bridge, out / "regression")
+    regressed = regression(source, bridge, out / "regression")
     known = _states(images[_TEST:])
     judge = train_judge(known, torch.from_numpy(labels[_TEST:]), 0, _EPOCHS)
     sources = [Image.fromarray(each) for each in blurred[:_TEST]]
-    ways = _ways(bridge, regression, sources)
+    ways = _ways(bridge, regressed, sources)
     truth = _states(images[:_TEST])
     report = {
         name: {"frechet": _frechet(state, known, judge) if len(state) == _TEST else None, "psnr": _psnr(state, truth)}
@@ -95,26 +79,7 @@ def _pairs(sources: np.ndarray, targets: np.ndarray, name: str) -> PairSource:
     return PairSource(name, ArraySource(sources), ArraySource(targets), places, Report(name, len(places)))
 
 
-def _regression(source: PairSource, like: Model, run: Path) -> Model:
-    """The same network with fresh weights, trained as long on the same data, at the one time where it regresses."""
-    recipe, kind = like.recipe, KINDS["pairs"]
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.training.seed)
-        model = Model(like.codec, like.conditions, recipe, like.origin)
-    data = learn.TrainingData(Batches(source, kind.packer(recipe, like.codec)), recipe, kind)
-    run.mkdir(parents=True, exist_ok=True)
-    fit(
-        model.denoiser,
-        Objective(AtTheSource(), UniformWeight()),
-        data,
-        recipe.training,
-        run,
-        save_model=lambda folder, weights, progress: model.write(folder, weights),
-    )
-    return model
-
-
-def _ways(bridge: Model, regression: Model, sources: Sequence[Any]) -> dict[str, Tensor]:
+def _ways(bridge: Model, regressed: Model, sources: Sequence[Any]) -> dict[str, Tensor]:
     """States of what the sources become, (N, 1, H, W); of the mean of many draws, for the first of them alone."""
 
     def states(pictures: Sequence[Any]) -> Tensor:
@@ -124,7 +89,7 @@ def _ways(bridge: Model, regression: Model, sources: Sequence[Any]) -> dict[str,
 
     many = states(bridge.translate(sources[:_OFTEN], draws=_DRAWS, seed=_TEST)).unflatten(0, (_OFTEN, _DRAWS))
     return {
-        "regression": states(regression.translate(sources, steps=1, sampler="bridge-mean")),
+        "regression": states(regressed.translate(sources, steps=1, sampler="bridge-mean")),
         "bridge, a draw": states(bridge.translate(sources)),
         f"bridge, mean of {_DRAWS}": many.mean(1),
         "bridge, by its mean": states(bridge.translate(sources, sampler="bridge-mean")),
