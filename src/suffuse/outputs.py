@@ -134,8 +134,9 @@ class Pictures(Output):
         return path
 
 
-def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Upright, and cropped and resized as for a model."""
+def _fitted(item: Any, size: tuple[int, int]) -> Image.Image:
+    """Upright, and cropped and resized as for a model; of a pair of pictures the second."""
+    image = item if isinstance(item, Image.Image) else item[1]
     return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGBA"), size)
 
 

@@ -14,6 +14,9 @@ import suffuse as sf
 from suffuse.cli import run
 from suffuse.codecs.segments import SegmentCodec
 from suffuse.learn import train
+from suffuse.metrics.segments import calibration, mean_iou
+from suffuse.networks import UNet
+from suffuse.networks.labels import LabelNetwork
 from suffuse.pictures import made_by
 from suffuse.recipes import Recipe
 from suffuse.recipes.recipe import DataSection, NetworkSection, ProcessSection
@@ -180,3 +183,63 @@ def test_the_command_line_refuses_in_one_sentence(tmp_path: Path, capsys: pytest
     put(tmp_path / "source/a.png", picture(0))
     assert run(["train", str(tmp_path), "--kind", "segments", "--out", str(tmp_path / "run")]) == 2
     assert "has no folder target" in capsys.readouterr().err
+
+
+# Figures, and verbs that make no sense
+
+
+def test_overlap_and_calibration_have_their_closed_forms():
+    """A third of two halves; odds that are drawn from are calibrated, and surer ones are off by as much as they say."""
+    truth = torch.tensor([0, 0, 0, 1, 1, 1])
+    assert mean_iou(truth, truth) == 1
+    assert mean_iou(torch.tensor([0, 0, 1, 1, 1, 0]), truth) == pytest.approx(0.5)
+    assert mean_iou(torch.zeros(6, dtype=torch.long), truth) == pytest.approx(0.25)
+    odds = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    drawn = torch.multinomial(odds, 1, generator=torch.Generator().manual_seed(1))[:, 0]
+    assert calibration(odds, drawn) < 0.02
+    sure = torch.nn.functional.one_hot(odds.argmax(-1), 2).double()
+    wrong = 1 - float((odds.argmax(-1) == drawn).double().mean())
+    assert calibration(sure, drawn) == pytest.approx(wrong)
+
+
+@pytest.mark.parametrize("shape", [(7,), (6, 5), (3, 4, 2)])
+@torch.no_grad()
+def test_a_network_of_labels_sees_classes_and_what_is_hidden(shape: tuple[int, ...]):
+    torch.manual_seed(0)
+    network = LabelNetwork(4, 6, UNet(6, dimensions=len(shape), width=8, multipliers=(1, 2), out_channels=4))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, level = torch.randint(0, 5, (3, *shape)), torch.tensor([0.2, 0.5, 0.9])
+    out = network(x, level)
+    assert out.shape == (3, *shape, 4)
+    torch.testing.assert_close(network(x[1:2], level[1:2]), out[1:2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network(x, level.reshape(3, *(1,) * len(shape)).expand_as(x)), out)
+    for other in range(4):
+        assert float((network(torch.where(x == 4, other, x), level) - out).abs().max()) > 1e-3
+
+
+def test_verbs_that_label_maps_have_and_those_that_they_have_not(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source, maps = put(tmp_path / "a.png", picture(600)), pairs(tmp_path / "pairs", 16)
+    for arguments, message in (
+        (["generate", trained, "-n", 2, "--out", tmp_path / "new"], None),
+        (["edit", trained, maps, "--out", tmp_path / "edited"], None),
+        (["edit", trained, source], "holds no pairs"),
+        (["infill", trained, maps], "was not trained to infill"),
+        (["restore", trained, maps, "--operator", "denoise:0.1"], "not one Gaussian tensor"),
+        (["evaluate", trained, maps], "nothing is measured yet of models of segments"),
+        (["classify", trained, maps], "train it with --condition"),
+    ):
+        assert run([*map(str, arguments)]) == (2 if message else 0)
+        said = capsys.readouterr().err.strip().splitlines()
+        assert message is None or message in said[-1], said
+
+
+def test_a_label_map_is_scored_given_its_picture(trained: Path):
+    """That of another picture is far less likely."""
+    model = sf.load(trained)
+    right = [(picture(number), mask(number)) for number in range(600, 604)]
+    wrong = [(picture(number), mask(number + 50)) for number in range(600, 604)]
+    for good, bad in zip(model.score(right, evaluations=16), model.score(wrong, evaluations=16), strict=True):
+        assert good.nats > bad.nats + 10

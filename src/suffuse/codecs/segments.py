@@ -10,6 +10,7 @@ from torch import Tensor
 
 from suffuse.codecs.base import JSON, Codec
 from suffuse.codecs.image import canonical, centred, upright
+from suffuse.codecs.pictures import SOURCE
 from suffuse.errors import UserError
 from suffuse.rng import Streams
 from suffuse.tree import State
@@ -24,7 +25,7 @@ class SegmentCodec(Codec):
     Class k is the k-th colour. A picture of another size is cropped to its centre and resized to the nearest pixel, so
     that no colour comes about that was not there. 16-bit pictures have their classes below 256 as they are. A colour
     that is none of the classes becomes the class of the nearest. ``decode(encode(x))`` is exact for pictures of the
-    codec's own size and of these colours.
+    codec's own size and of these colours. A pair of a picture and its label map is taken as well, and tells the picture.
 
     Args:
         size: (height, width), in pixels.
@@ -83,8 +84,12 @@ class SegmentCodec(Codec):
         """Return the classes, (B, H, W) uint8."""
         packed = torch.empty((len(raw), *self.shape), dtype=torch.uint8)
         for item, mask in zip(packed, raw, strict=True):
-            item.copy_(torch.from_numpy(self._classes(self._fit(_flat(mask)))))
+            item.copy_(torch.from_numpy(self._classes(self._fit(_flat(_map_of(mask))))))
         return packed
+
+    def tells(self, raw: Any) -> Mapping[str, Any]:
+        """The picture, of a pair."""
+        return {} if isinstance(raw, Image.Image) else {SOURCE: raw[0]}
 
     def unpack(self, packed: State, rng: Streams | None = None) -> Tensor:
         """Return the classes, int64."""
@@ -133,6 +138,11 @@ class SegmentCodec(Codec):
         colours, places = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
         apart = colours[:, None].astype(np.int64) - self._colours.astype(np.int64)
         return (apart**2).sum(-1).argmin(1).astype(np.uint8)[places.reshape(pixels.shape[:2])]
+
+
+def _map_of(raw: Any) -> Image.Image:
+    """The label map itself, or that of a picture and its label map."""
+    return raw if isinstance(raw, Image.Image) else raw[1]
 
 
 def _flat(mask: Image.Image) -> Image.Image:
