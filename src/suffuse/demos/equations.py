@@ -11,20 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from suffuse import learn
+from suffuse.codecs.pictures import SOURCE
 from suffuse.data.fields import NEXT, FieldSource, of_dataset
 from suffuse.data.loader import Batches
 from suffuse.demos.regression import AtTheEnd
 from suffuse.demos.solvers import HEAT, REACTION, Problem, solved
 from suffuse.fields import Fields
+from suffuse.guidance import Observed
 from suffuse.maps import maps
 from suffuse.metrics.fields import residual, rmse, spectrum_ratio, spread_over_error
 from suffuse.model import Model
 from suffuse.objectives import Objective, UniformWeight
+from suffuse.operators import Function
 from suffuse.pictures import save_png
 from suffuse.progress import Progress
 from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
 from suffuse.rolling import rollout
+from suffuse.samplers import sample
 from suffuse.training.config import TrainingConfig
 from suffuse.training.trainer import train as fit
 
@@ -111,14 +115,38 @@ class Runs:
         """(N, C, H, W)."""
         return np.stack([[item[name].values.astype(float) for name in self.problem.variables] for item in items])
 
-    def residuals(self, before: Sequence[Fields], after: Sequence[Fields]) -> np.ndarray:
-        """(C,): root mean squares of the residual of each variable, by what it changes in a step."""
-        names = [name for name in self.dataset.data_vars if name not in self.problem.variables]
-        given = {name: np.stack([item[name].values.astype(float) for item in before]) for name in names}
-        left = residual(
-            self.values(before), self.values(after), lambda u: self.problem.rate(u, given), self.problem.step
-        )
-        return np.sqrt((left**2).mean((0, 2, 3))) * self.problem.step
+    def told(self, items: Sequence[Fields]) -> dict[str, Tensor]:
+        """What is given of these states, (N, 1, 1) or (N, H, W) by name."""
+        names = [str(name) for name in self.dataset.data_vars if name not in self.problem.variables]
+        values = {name: np.stack([item[name].values.astype(float) for item in items]) for name in names}
+        given = {name: torch.from_numpy(array) for name, array in values.items()}
+        return {name: each.reshape(-1, 1, 1) if each.ndim == 1 else each for name, each in given.items()}
+
+    def residuals(self, before: Sequence[Fields], after: Sequence[Fields]) -> list[float]:
+        """Root mean squares of the residual of each variable over a step."""
+        given = self.told(before)
+        first, second = (torch.from_numpy(self.values(items)) for items in (before, after))
+        left = residual(first, second, lambda u: self.problem.rate(u, given), self.problem.step) * self.problem.step
+        return [round(x, 6) for x in left.square().mean((0, 2, 3)).sqrt().tolist()]
+
+    def lawful(self, model: Model, before: Sequence[Fields], noise: float, seed: int) -> list[Fields]:
+        """Draws of what comes next that are told that the equation holds, but for noise in deviations of the change."""
+        codec: Any = model.codec
+        start = torch.from_numpy(self.values(before)).float()
+        given = {name: each.float() for name, each in self.told(before).items()}
+        unit = torch.tensor([each.deviation * codec.scales[each.name] for each in codec.fields.variables])
+        unit = unit.reshape(-1, 1, 1).float()
+
+        def left(x: Tensor) -> Tensor:
+            step = self.problem.step
+            return residual(start, start + unit * x, lambda u: self.problem.rate(u, given), step) * step / unit
+
+        x1, told, rng = model.start(model.told_of(before, {SOURCE: before}), range(seed, seed + len(before)))
+        assert isinstance(x1, Tensor)
+        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, "dps")
+        sampler, times = model.solver(model.sampling.sampling_steps or 1, 1.0)
+        state = sample(observed, sampler, x1, times, told, rng)
+        return [codec.in_place_of(item, change) for item, change in zip(before, codec.decode(state), strict=True)]
 
 
 def regression(source: FieldSource, like: Model, run: Path) -> Model:
@@ -178,9 +206,9 @@ def measured(model: Model, regressed: Model, test: Runs) -> tuple[dict[str, Any]
         "one step, error in deviations": {n: [round(x, 5) for x in vars(e).values()] for n, e in one_step.items()},
         "one step, spread over error": [round(x, 3) for x in vars(spread_over_error(draws, truth)).values()],
         "one step, residual over what changes": {
-            "solver": test.residuals(before, after).round(5).tolist(),
-            "a draw": test.residuals(before, drawn[::_ONE_STEP]).round(5).tolist(),
-            "regression": test.residuals(before, guessed).round(5).tolist(),
+            "solver": test.residuals(before, after),
+            "a draw": test.residuals(before, drawn[::_ONE_STEP]),
+            "regression": test.residuals(before, guessed),
         },
     }
     ahead, shown = _ahead(model, regressed, test, scale)
@@ -215,11 +243,11 @@ def _ahead(model: Model, regressed: Model, test: Runs, scale: np.ndarray) -> tup
         }
     last = [item.assign(test.given(_AHEAD - 1, item)) for item in ours[-2]]
     figures["residual over what changes, at the end"] = {
-        "solver": test.residuals(test.items([_AHEAD - 1]), test.items([_AHEAD])).round(5).tolist(),
-        "draws": test.residuals(last, ours[-1]).round(5).tolist(),
+        "solver": test.residuals(test.items([_AHEAD - 1]), test.items([_AHEAD])),
+        "draws": test.residuals(last, ours[-1]),
         "regression": test.residuals(
             [item.assign(test.given(_AHEAD - 1, item)) for item in theirs[-2]], theirs[-1]
-        ).round(5).tolist(),
+        ),
     }  # fmt: skip
     seen = [test.dataset.isel(run=0, time=number + 1) for number in _SHOWN]
     rows = [*seen, *(ours[number][0] for number in _SHOWN), *(ours[number][1] for number in _SHOWN)]

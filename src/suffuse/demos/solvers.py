@@ -1,10 +1,12 @@
 """Equations solved by py-pde: heat in a body of uneven conductivity, and two substances that react and spread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from suffuse.errors import UserError
 from suffuse.fields import Fields
@@ -23,7 +25,7 @@ class Problem:
         name: of what is solved.
         variables: what changes in time, with units.
         rates: right side of each variable, in the language of py-pde.
-        rate: the same of fields (B, C, H, W), with what is given of each, by name.
+        rate: the same of fields (B, C, H, W), with what is given of each, (B, 1, 1) or (B, H, W) by name.
         begin: variables and what is given of so many bodies, by a generator.
         side: places along each axis, a unit apart; both close to a circle.
         step: time between the states that are kept.
@@ -35,7 +37,7 @@ class Problem:
     name: str
     variables: tuple[str, ...]
     rates: tuple[str, ...]
-    rate: Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray]
+    rate: Callable[[Tensor, dict[str, Tensor]], Tensor]
     begin: Callable[[int, int, np.random.Generator], tuple[np.ndarray, dict[str, np.ndarray]]]
     side: int
     step: float
@@ -95,14 +97,14 @@ def solved(problem: Problem, bodies: int, frames: int, seed: int) -> Fields:
     return xarray.Dataset(variables, coordinates, {"title": problem.name})
 
 
-def laplacian(u: np.ndarray) -> np.ndarray:
+def laplacian(u: Tensor) -> Tensor:
     """Of (..., H, W) on a circle in both directions, by second differences over a unit."""
-    return sum(np.roll(u, shift, axis) for axis in (-2, -1) for shift in (-1, 1)) - 4 * u
+    return u.roll(1, -2) + u.roll(-1, -2) + u.roll(1, -1) + u.roll(-1, -1) - 4 * u
 
 
-def slopes(u: np.ndarray) -> Sequence[np.ndarray]:
+def slopes(u: Tensor) -> list[Tensor]:
     """Central differences along both axes."""
-    return [(np.roll(u, -1, axis) - np.roll(u, 1, axis)) / 2 for axis in (-2, -1)]
+    return [(u.roll(-1, axis) - u.roll(1, axis)) / 2 for axis in (-2, -1)]
 
 
 def waves(count: int, n: int, rng: np.random.Generator, longest: float = 3.0) -> np.ndarray:
@@ -126,11 +128,10 @@ def _react_begin(count: int, n: int, rng: np.random.Generator) -> tuple[np.ndarr
     return np.stack([u, v], 1), {"feed": feed, "kill": np.sqrt(feed) / 2 - feed - rng.uniform(0.0, 0.002, count)}
 
 
-def _react(state: np.ndarray, given: dict[str, np.ndarray]) -> np.ndarray:
-    u, v = state[:, 0], state[:, 1]
-    feed, kill = (given[name].reshape(-1, 1, 1) for name in ("feed", "kill"))
+def _react(state: Tensor, given: dict[str, Tensor]) -> Tensor:
+    u, v, feed, kill = state[:, 0], state[:, 1], given["feed"], given["kill"]
     react = u * v**2
-    return np.stack([0.2 * laplacian(u) - react + feed * (1 - u), 0.1 * laplacian(v) + react - (feed + kill) * v], 1)
+    return torch.stack([0.2 * laplacian(u) - react + feed * (1 - u), 0.1 * laplacian(v) + react - (feed + kill) * v], 1)
 
 
 def _heat_begin(count: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -147,9 +148,10 @@ def _heat_source(times: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, n
     return {"conductivity": given["conductivity"], "source": source}
 
 
-def _heat(state: np.ndarray, given: dict[str, np.ndarray]) -> np.ndarray:
+def _heat(state: Tensor, given: dict[str, Tensor]) -> Tensor:
     temperature, conductivity = state[:, 0], given["conductivity"]
-    across = sum(a * b for a, b in zip(slopes(conductivity), slopes(temperature), strict=True))
+    (down, along), (steep, slope) = slopes(conductivity), slopes(temperature)
+    across = down * steep + along * slope
     return (conductivity * laplacian(temperature) + across + given["source"] - 0.01 * temperature)[:, None]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from torch import Tensor
 
 from suffuse.metrics.bootstrap import Interval, bootstrap
 from suffuse.metrics.grids import power
@@ -62,9 +63,7 @@ def spectrum_ratio(real: np.ndarray, other: np.ndarray, least: float = 1e-3) -> 
     return float(ratios[np.abs(np.log(np.maximum(ratios, 1e-12))).argmax()])
 
 
-def residual(
-    before: np.ndarray, after: np.ndarray, rate: Callable[[np.ndarray], np.ndarray], step: float
-) -> np.ndarray:
+def residual(before: Tensor, after: Tensor, rate: Callable[[Tensor], Tensor], step: float) -> Tensor:
     r"""How far two fields in a row are from an equation :math:`\partial_t u = f(u)`, at the middle between them.
 
     .. math:: \frac{u_{n+1} - u_n}{\Delta} - f\left(\frac{u_n + u_{n+1}}{2}\right)
@@ -81,7 +80,8 @@ def residual(
         (B, ...), in units of the rate.
 
     Example:
-        >>> residual(np.array([1.0]), np.array([0.5]), lambda u: -u, 0.5).round(3)
-        array([-0.25])
+        >>> import torch
+        >>> residual(torch.tensor([1.0]), torch.tensor([0.5]), lambda u: -u, 0.5)
+        tensor([-0.2500])
     """
     return (after - before) / step - rate((before + after) / 2)
