@@ -495,7 +495,21 @@ def serve(
 
 def demo(
     name: Positional[
-        Literal["digits", "mnist", "sharpen", "table", "series", "text", "translate", "sentiment", "protein"]
+        Literal[
+            "digits",
+            "mnist",
+            "sharpen",
+            "segments",
+            "table",
+            "series",
+            "text",
+            "translate",
+            "sentiment",
+            "protein",
+            "heat",
+            "reaction",
+            "weather",
+        ]
     ],
     out: Path | None = None,
     minutes: float | None = None,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from suffuse.demos.equations import heat, reaction
 from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
 from suffuse.demos.pairs import sharpen
@@ -10,6 +11,7 @@ from suffuse.demos.segments import segments
 from suffuse.demos.series import series
 from suffuse.demos.tables import table
 from suffuse.demos.texts import text, translate
+from suffuse.demos.weather import weather
 
 DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "digits": digits,
@@ -22,5 +24,8 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "segments": segments,
     "sentiment": sentiment,
     "protein": protein,
+    "heat": heat,
+    "reaction": reaction,
+    "weather": weather,
 }
 """Every demonstration by its name: called with the run folder, minutes or None, and a seed."""
