@@ -115,8 +115,9 @@ def infill(
     from suffuse.progress import Progress
     from suffuse.store import load
 
-    model, path = load(run), out or run / f"filled{source.suffix}"
+    model = load(run)
     output, opened = output_of(model.codec.kind), open_source(source, kind=model.codec.kind)
+    path = out or run / output.filled(source)
     hollow = hollowed(model, opened.raw(range(len(opened))), holes)
     with Progress("filling", draws * len(opened)) as progress:
         items = model.infill(

@@ -65,8 +65,8 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     print(report.summary())
     kind = KINDS[opened.kind]
     recipe = kind.completed(recipe, opened, report)
-    opened = opened.cut(recipe.data.length)
-    report = opened.scan() if opened.overlap else report
+    whole, opened = opened, opened.cut(recipe.data.length)
+    report = report if opened is whole else opened.scan()
     conditions = {name: fit_condition(opened.column(name), report.keep, kind) for name in recipe.data.condition}
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = kind.codec(recipe, opened, report)

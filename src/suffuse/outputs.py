@@ -5,12 +5,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
+from suffuse.clips import Clip, strips, write_gif, write_mp4
 from suffuse.engraving import FORMS, piano_roll
 from suffuse.errors import UserError
 from suffuse.maps import maps, side_by_side, write_arrays, write_store
@@ -42,6 +44,10 @@ class Output(ABC):
         """
         del before
         return self.save(items, path)
+
+    def filled(self, source: Path) -> str:
+        """Name, in the run folder, of what is written when the holes of a source are filled."""
+        return f"filled{source.suffix}"
 
     @abstractmethod
     def show(self, items: Any) -> Image.Image | str:
@@ -199,6 +205,34 @@ class FieldFiles(Output):
         return maps(items[:8])
 
 
+class Videos(Output):
+    """An mp4 or GIF file, or a folder of them with a film strip of all."""
+
+    default = "generated.mp4"
+
+    def filled(self, source: Path) -> str:
+        """See the base class; a picture is filled to a video."""
+        return f"filled{source.suffix if source.suffix.lower() in self.forms else '.mp4'}"
+
+    forms: Mapping[str, Callable[[Clip, Path], None]] = MappingProxyType({".mp4": write_mp4, ".gif": write_gif})
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class; several items are written into a folder that is named like the file."""
+        check_form(self.forms, path)
+        if len(items) == 1:
+            return write_as({path.suffix.lower(): partial(self.forms[path.suffix.lower()], items[0])}, path)
+        folder = path.with_suffix("")
+        for number, clip in enumerate(items, 1):
+            self.save([clip], folder / f"{number:04d}{path.suffix}")
+        with _writing(folder):
+            self.show(items).save(folder / "strips.png")
+        return folder / "strips.png"
+
+    def show(self, items: Any) -> Image.Image:
+        """Film strips."""
+        return strips(items[:16])
+
+
 class Texts(Output):
     """One file: lines of a text file (a blank line between texts that have several), JSON lines, or a column of CSV."""
 
@@ -344,6 +378,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "text": Texts(),
         "sequence": Sequences(),
         "series": SeriesFiles(),
+        "video": Videos(),
         "field": FieldFiles(),
         "next-field": FieldFiles(),
         "music": MusicFiles(),

@@ -133,3 +133,48 @@ class Voices(Pattern):
             return clean & (rng.fold("item").uniform(item) < self.share)
 
         return map_leaves(one, x0)
+
+
+class Frames(Pattern):
+    """Whole frames of (B, C, T, H, W), or all but a box of every frame: in a share of the items.
+
+    Of these items the last frames are asked for in two of five, a span of frames inside in as many, frames here and
+    there in one of ten, and a box, for which all frames are known around it, in as many. One frame at least is known.
+
+    Args:
+        share: of the items, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def draw(self, x0: State, rng: Streams) -> State:
+        """See the class."""
+
+        def one(leaf: Tensor) -> Tensor:
+            length, item = leaf.shape[2], leaf.new_empty(len(rng), 1, 1, 1, 1)
+            frames = torch.arange(length, device=leaf.device).view(-1, 1, 1)
+            which = rng.fold("which").uniform(item)
+            size = 1 + rng.fold("size").uniform(item) * (length - 1.5)
+            first = 1 + rng.fold("start").uniform(item) * (length - 1 - size).clamp(min=0)
+            first = torch.where(which < 0.4, length - size.floor(), first.floor())
+            span = (frames < first) | (frames >= first + size.floor())
+            rate = rng.fold("rate").uniform(item)
+            kept = (rng.fold("kept").uniform(item) * length).floor() == frames
+            scattered = kept | (rng.fold("frames").uniform(leaf[:, :1, :, :1, :1]) < rate)
+            known = torch.where(which < 0.8, span, torch.where(which < 0.9, scattered, _around_a_box(leaf, item, rng)))
+            return (known & (rng.fold("item").uniform(item) < self.share)).expand_as(leaf)
+
+        return map_leaves(one, x0)
+
+
+def _around_a_box(leaf: Tensor, item: Tensor, rng: Streams) -> Tensor:
+    """All of the last two axes but a box, whose sides are a tenth of theirs to all."""
+    outside = torch.zeros_like(item, dtype=torch.bool)
+    for axis in (-2, -1):
+        length = leaf.shape[axis]
+        size = length * (0.1 + 0.9 * rng.fold("side", axis).uniform(item))
+        start = rng.fold("corner", axis).uniform(item) * (length - size)
+        places = torch.arange(length, device=leaf.device).view(-1, *(1,) * (-1 - axis)) + 0.5
+        outside = outside | (places < start) | (places > start + size)
+    return outside

@@ -51,8 +51,10 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 def signed(item: Any, made: Mapping[str, Any]) -> Any:
-    """The item, which says how it was made where it is a picture."""
-    if isinstance(item, Image.Image):
+    """The item, which says how it was made where it is a picture or a clip."""
+    from suffuse.clips import Clip  # which shows its frames by the functions below
+
+    if isinstance(item, Image.Image | Clip):
         item.info[METADATA] = json.dumps(made, ensure_ascii=False)
     return item
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from suffuse.clips import Clip
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.cells import CategoryCells, ConstantCells, DateCells, NumberCells
 from suffuse.codecs.changes import ChangeCodec, PresentCodec
@@ -32,6 +34,7 @@ from suffuse.codecs.series import CalendarCodec, Channel, SeriesCodec
 from suffuse.codecs.spelling import Alphabet, Letters, Words
 from suffuse.codecs.table import Field, TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
+from suffuse.codecs.video import VideoCodec
 from suffuse.errors import UserError
 from suffuse.learn import fit_condition
 from suffuse.music import HOLD, REST, Piece, normal
@@ -265,7 +268,19 @@ def pieces(draw: st.DrawFn) -> tuple[MusicCodec, list[Piece]]:
     return MusicCodec(names, length, low, low + 24, [60.0] * voices), raw
 
 
+@st.composite
+def clips(draw: st.DrawFn) -> tuple[VideoCodec, list[Clip]]:
+    """Clips of odd sizes and lengths, grey and coloured, one frame and one pixel among them."""
+    length, height, width = draw(st.integers(1, 9)), draw(st.integers(1, 17)), draw(st.integers(1, 17))
+    channels, rate = draw(st.sampled_from((1, 3))), draw(st.sampled_from((Fraction(25), Fraction(30000, 1001))))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = (draw(st.integers(0, 3)), length, height, width, channels)
+    raw = [Clip(frames, rate) for frames in rng.integers(0, 256, shape, np.uint8)]
+    return VideoCodec(length, (height, width), channels, rate), raw
+
+
 CASES = {
+    "video": Case(clips(), lambda clip: (clip.size, clip.rate, clip.frames.tobytes())),
     "music": Case(pieces(), lambda piece: piece.cells.tolist()),
     "field": Case(fields(), Alike),
     "next-field": Case(changes(), Alike),

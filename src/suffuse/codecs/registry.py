@@ -11,6 +11,7 @@ from suffuse.codecs.segments import SegmentCodec
 from suffuse.codecs.series import CalendarCodec, SeriesCodec
 from suffuse.codecs.table import TableCodec
 from suffuse.codecs.text import SequenceCodec, TextCodec, TextConditionCodec
+from suffuse.codecs.video import VideoCodec
 
 CODECS: dict[str, type[Codec]] = {
     codec.kind: codec
@@ -23,6 +24,7 @@ CODECS: dict[str, type[Codec]] = {
         SeriesCodec,
         FieldCodec,
         ChangeCodec,
+        VideoCodec,
         MusicCodec,
     )
 }

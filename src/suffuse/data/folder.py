@@ -24,10 +24,14 @@ _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
 
 @dataclass
 class Listing:
-    """The files below a folder, as paths relative to it, sorted; hidden ones are passed over."""
+    """The files below a folder, as paths relative to it, sorted; hidden ones are passed over.
+
+    Where suffixes of other files are wanted, these take the place of pictures.
+    """
 
     root: Path
     pictures: list[str] = field(default_factory=list)
+    wanted: frozenset[str] | None = None
     tables: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -35,13 +39,17 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, wanted: frozenset[str] | None = None) -> Listing:
     """List a folder to its depths; links to folders are followed once, and never upwards.
+
+    Args:
+        root: the folder.
+        wanted: suffixes of what is looked for instead of pictures, such as those of videos.
 
     Raises:
         UserError: the folder itself cannot be read.
     """
-    listing = Listing(root)
+    listing = Listing(root, wanted=wanted)
     try:
         os.scandir(root).close()
     except OSError as error:
@@ -94,7 +102,7 @@ def _sort_in(path: str, listing: Listing) -> None:
     name, suffix = PurePosixPath(path).name, PurePosixPath(path).suffix.lower()
     if name in metadata.NAMES:
         listing.metadata.append(path)
-    elif suffix in suffixes() or not suffix:
+    elif suffix in listing.wanted if listing.wanted else suffix in suffixes() or not suffix:
         listing.pictures.append(path)
     else:
         (listing.tables if suffix == ".parquet" else listing.others).append(path)
@@ -117,7 +125,7 @@ class FolderSource(PictureSource):
 
     def __init__(self, listing: Listing, split: str | None = None) -> None:
         listing = _choose_split(listing, split)
-        self.name, self._root = str(listing.root), listing.root
+        self.name, self.root = str(listing.root), listing.root
         if not listing.pictures:
             raise UserError(_no_pictures(listing))
         table = _Table(listing)
@@ -127,7 +135,8 @@ class FolderSource(PictureSource):
             self.fields += ("label",)
             self._records = [(path, {**row, "label": _label(path)}) for path, row in self._records]
         others = listing.others + listing.tables
-        left_out = [(path, "not a kind of picture that is read") for path in others] + table.missing
+        reason = "none of the files that are looked for" if listing.wanted else "not a kind of picture that is read"
+        left_out = [(path, reason) for path in others] + table.missing
         notes = listing.notes + table.notes + _empty_classes(listing)
         self.report = Report(self.name, len(self._records) + len(left_out), left_out, notes)
 
@@ -136,7 +145,7 @@ class FolderSource(PictureSource):
 
     def __getitem__(self, position: int) -> Record:
         path, row = self._records[position]
-        return Record(path, {name: row.get(name) for name in self.fields}, partial(read_file, self._root / path))
+        return Record(path, {name: row.get(name) for name in self.fields}, partial(read_file, self.root / path))
 
     def _values(self, field: str) -> list[Any]:
         return [row.get(field) for _, row in self._records]
@@ -180,7 +189,7 @@ def _choose_split(listing: Listing, split: str | None) -> Listing:
     chosen = split or next((top for top in tops if top.lower().startswith("train")), tops[0])
     if chosen not in tops:
         raise UserError(f"{listing.root} has no split {chosen!r}; its splits are {', '.join(tops)}")
-    below = list_folder(listing.root / chosen)
+    below = list_folder(listing.root / chosen, listing.wanted)
     others = [top for top in tops if top != chosen]
     below.notes += [f"only the split {chosen} is read, not {', '.join(others)}"] if others else []
     return below

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from suffuse.data.base import Source
+from suffuse.data.clips import is_videos, open_videos
 from suffuse.data.fields import FIELDS, is_fields, open_fields
 from suffuse.data.files import ROWS
 from suffuse.data.folder import FolderSource, Listing, list_folder
@@ -60,6 +61,8 @@ def open_source(
         return open_fields(place, kind or "field")
     if os.path.exists(place) and (kind == "music" or (kind is None and place.suffix.lower() in MUSIC)):
         return open_music(place)
+    if os.path.exists(place) and (kind == "video" or (kind is None and is_videos(place))):
+        return open_videos(place, split)
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):

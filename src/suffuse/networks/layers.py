@@ -136,6 +136,21 @@ def known_parts(level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return items, (every > items.reshape(-1, *(1,) * (x.ndim - 1))).to(x.dtype)
 
 
+def nearest(clean: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Places along an axis of the last clean element up to each, or -1, and of the first from each on, or the length.
+
+    Example:
+        >>> [each.tolist() for each in nearest(torch.tensor([False, True, False]), 0)]
+        [[-1, 1, 1], [1, 1, 3]]
+    """
+    length = clean.shape[axis]
+    places = torch.arange(length, device=clean.device)
+    places = places.view(-1, *(1,) * (clean.ndim - 1 - axis % clean.ndim)).expand_as(clean)
+    before = torch.where(clean, places, -1).cummax(axis).values
+    after = torch.where(clean, places, length).flip(axis).cummin(axis).values.flip(axis)
+    return before, after
+
+
 class LevelEmbedding(nn.Module):
     """A noise level as a vector: fixed Fourier features, then two linear layers.
 
@@ -206,6 +221,54 @@ class Attention(nn.Module):
         mask = None if mask is None else mask[:, None, None]
         out = attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask)
         return self.out(out.transpose(1, 2).flatten(2))
+
+
+class FramedAttention(nn.Module):
+    """Attention in clips: within each frame, then over all frames at each place.
+
+    The frames' own attention may look at a context too. That over time knows how far frames are apart, by rotation of
+    queries and keys. The work and memory of the first, and the memory of the second, grow with the number of frames.
+
+    Source: "Is Space-Time Attention All You Need for Video Understanding?" (Bertasius, Wang, Torresani, 2021), there
+    called divided attention; "Video Diffusion Models" (Ho, Salimans, Gritsenko, Chan, Norouzi, Fleet, 2022).
+
+    Args:
+        width: features of a place, a multiple of `heads`.
+        heads: attention heads.
+        context: features of a context's token; 0 = there is no context.
+    """
+
+    def __init__(self, width: int, heads: int, context: int = 0) -> None:
+        super().__init__()
+        self.space, self.time = Attention(width, heads, context), Attention(width, heads)
+
+    @property
+    def out(self) -> nn.ModuleList:
+        """The last layers of both."""
+        return nn.ModuleList([self.space.out, self.time.out])
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, N, width), of N places in each of T frames.
+            context: (B, S, context) or None.
+            mask: (B, S), which keys of the context may be looked at.
+            rotation: rotary positions of the places.
+        """
+        frames, places = x.shape[1:3]
+        context, mask = (None if each is None else each.repeat_interleave(frames, 0) for each in (context, mask))
+        h = self.space(x.flatten(0, 1), context, mask, rotation).view_as(x)
+        turned = rotary([frames], x.shape[-1] // self.time.heads, x)
+        along = normalize(x + h).transpose(1, 2).flatten(0, 1)
+        h = h + self.time(along, rotation=turned).unflatten(0, (-1, places)).transpose(1, 2)
+        return h
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

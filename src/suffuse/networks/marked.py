@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from suffuse.networks.base import Network
 from suffuse.networks.conditions import Condition
-from suffuse.networks.layers import known_parts
+from suffuse.networks.layers import known_parts, nearest
 
 
 class Marked(Network):
@@ -55,11 +55,10 @@ def _between(x: Tensor, known: Tensor) -> Tensor:
     places = torch.arange(length, device=x.device, dtype=x.dtype).expand_as(x)
     values = torch.cat([torch.zeros_like(x[..., :1]), x[..., 1:]], -1)
     clean = known > 0
-    before = torch.where(clean, places, -1).cummax(-1).values
-    after = torch.where(clean, places, length).flip(-1).cummin(-1).values.flip(-1)
+    before, after = nearest(clean, -1)
     first, last = (
         torch.where(ok, a, b) for ok, a, b in ((before >= 0, before, after), (after < length, after, before))
     )
-    low, high = (values.gather(-1, each.clamp(0, length - 1).long()) for each in (first, last))
+    low, high = (values.gather(-1, each.clamp(0, length - 1)) for each in (first, last))
     share = (places - first) / (last - first).clamp(min=1)
     return torch.where(clean.any(-1, keepdim=True), torch.lerp(low, high, share), 0.0)

@@ -1,7 +1,8 @@
 """A convolutional U-Net for 1, 2 and 3 spatial dimensions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from suffuse.networks.conditions import Condition, Conditioner, Conditions
 from suffuse.networks.layers import (
     Attention,
     Convolution3d,
+    FramedAttention,
     LevelEmbedding,
     Periodic,
     assemble,
@@ -50,10 +52,15 @@ class UNet(Network):
     up to a multiple of patch * 2^(levels - 1), and the result is cropped. Pictures among the conditions stand behind
     the state's channels.
 
+    Where the first axis counts frames its resolution is kept on all levels. The first convolution of a block then looks
+    at neighbours within each frame and the second at those in time, and attention does the one and then the other: the
+    work and memory of a frame do not depend on how many there are, but for the products of attention over time.
+
     Args:
         channels: of the state.
         dimensions: spatial axes, 1 to 3.
-        patch: side of a patch.
+        frames: whether the first of the axes counts frames.
+        patch: side of a patch; a frame is in a patch alone.
         width: channels at full resolution, of patches.
         multipliers: channels of each level over `width`, one entry a level.
         blocks: residual blocks per level and side; the deepest level has both sides' blocks.
@@ -85,6 +92,7 @@ class UNet(Network):
         channels: int,
         *,
         dimensions: int = 2,
+        frames: bool = False,
         patch: int = 1,
         width: int = 64,
         multipliers: Sequence[int] = (1, 2, 4),
@@ -99,13 +107,15 @@ class UNet(Network):
         count = len(multipliers)
         if dimensions not in CONVOLUTION:
             raise UserError(f"a U-Net of {dimensions} dimensions cannot be; 1, 2 and 3 can")
+        if frames and dimensions < 2:
+            raise UserError("frames need an axis of their own beside those of space; take 2 or 3 dimensions")
         if not all(-count <= level < count for level in attention):
             raise UserError(f"attention at levels {tuple(attention)}, but there are {count}; the first is 0")
         circles = tuple(axis in periodic for axis in range(dimensions))
         self.channels, self.dimensions, self.circles = channels, dimensions, circles
-        self.patch = (patch,) * dimensions
-        self.multiple = (patch * 2 ** (count - 1),) * dimensions
-        pixels = patch**dimensions
+        self.patch = _but_frames(patch, dimensions, frames)
+        self.multiple = _but_frames(patch * 2 ** (count - 1), dimensions, frames)
+        pixels = prod(self.patch)
         features = 4 * width
         self.level = LevelEmbedding(features)
         self.conditioner = Conditioner(conditions, features)
@@ -115,18 +125,22 @@ class UNet(Network):
 
         def stage(level: int, blocks: int) -> Stage:
             return Stage(
-                Block(widths[level], features, circles, dropout, level in attended, context) for _ in range(blocks)
+                Block(widths[level], features, circles, frames, dropout, level in attended, context)
+                for _ in range(blocks)
             )
 
-        convolution, transposed = CONVOLUTION[dimensions], TRANSPOSED[dimensions]
-        self.stem = keeping(circles, (channels + sum(self.conditioner.pictures.values())) * pixels, widths[0])
+        axes = circles[1:] if frames else circles
+        wrap: Callable[[nn.Module], nn.Module] = EachFrame if frames else _itself
+        convolution, transposed = CONVOLUTION[len(axes)], TRANSPOSED[len(axes)]
+        seen = (channels + sum(self.conditioner.pictures.values())) * pixels
+        self.stem = wrap(keeping(axes, seen, widths[0]))
         self.falling = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
-        self.down = nn.ModuleList(convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.down = nn.ModuleList(wrap(convolution(fine, coarse, 2, stride=2)) for fine, coarse in pairwise(widths))
         self.deepest = stage(count - 1, 2 * blocks)
-        self.up = nn.ModuleList(transposed(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.across = nn.ModuleList(convolution(fine, fine, 1) for fine in widths[:-1])
+        self.up = nn.ModuleList(wrap(transposed(coarse, fine, 2, stride=2)) for fine, coarse in pairwise(widths))
+        self.across = nn.ModuleList(wrap(convolution(fine, fine, 1)) for fine in widths[:-1])
         self.rising = nn.ModuleList(stage(level, blocks) for level in range(count - 1))
-        self.out = zero(keeping(circles, widths[0], (out_channels or channels) * pixels))
+        self.out = wrap(zero(keeping(axes, widths[0], (out_channels or channels) * pixels)))
 
     def forward(self, x: Tensor, level: Tensor, condition: Condition = None) -> Tensor:
         """Apply the network.
@@ -185,14 +199,23 @@ class Block(nn.Module):
     """One residual block of two convolutions, and one of attention where wanted."""
 
     def __init__(
-        self, width: int, features: int, circles: Sequence[bool], dropout: float, attention: bool, context: int
+        self,
+        width: int,
+        features: int,
+        circles: Sequence[bool],
+        frames: bool,
+        dropout: float,
+        attention: bool,
+        context: int,
     ) -> None:
         super().__init__()
         self.modulation = zero(nn.Linear(features, 2 * width))
-        self.first = keeping(circles, width, width)
-        self.second = zero(keeping(circles, width, width))
+        self.first = EachFrame(keeping(circles[1:], width, width)) if frames else keeping(circles, width, width)
+        self.second = zero(OverTime(width) if frames else keeping(circles, width, width))
         self.dropout = nn.Dropout(dropout)
-        self.attention = Attention(width, head_count(width), context) if attention else None
+        kind = FramedAttention if frames else Attention
+        self.attention = kind(width, head_count(width), context) if attention else None
+        self.places = 2 if frames else 1
         if self.attention is not None:
             zero(self.attention.out)
 
@@ -202,8 +225,45 @@ class Block(nn.Module):
         x = self.second(self.dropout(F.silu(self.first(h)))).add_(x)  # in place: on a CPU fresh memory costs more
         if self.attention is None:
             return x
-        sequence = normalize(last(x)).flatten(1, -2)
+        sequence = normalize(last(x)).flatten(self.places, -2)
         return first(self.attention(sequence, tokens, mask).view_as(last(x))).add_(x)
+
+
+class EachFrame(nn.Module):
+    """A layer over space, for every frame by itself.
+
+    Args:
+        layer: that takes (B, C, *space).
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to (B, C, T, *space)."""
+        return self.layer(x.movedim(2, 1).flatten(0, 1)).unflatten(0, (len(x), x.shape[2])).movedim(1, 2)
+
+
+class OverTime(nn.Module):
+    """A convolution of three frames, at every place by itself, which keeps the number of frames."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, (3, 1), padding=(1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to (B, C, T, *space)."""
+        return self.convolution(x.flatten(3)).view_as(x)
+
+
+def _itself(layer: nn.Module) -> nn.Module:
+    return layer
+
+
+def _but_frames(side: int, dimensions: int, frames: bool) -> tuple[int, ...]:
+    """The side for each axis, but 1 for one of frames."""
+    return tuple(1 if frames and axis == 0 else side for axis in range(dimensions))
 
 
 def norm(x: Tensor) -> Tensor:

@@ -100,22 +100,23 @@ def _noise(value: str) -> float | None:
 
 
 def _inpaint(value: str, shape: Shape) -> Operator:
-    """White is kept, black is not."""
+    """White is kept, black is not, in all frames of a video alike."""
     from PIL import Image
 
-    if len(shape) != 3:
-        raise UserError(f"a picture as a mask is for pictures, (C, H, W), and these items are {tuple(shape)}")
+    if len(shape) not in (3, 4):
+        raise UserError(f"a picture as a mask is for pictures and videos, and these items are {tuple(shape)}")
+    height, width = shape[-2:]
     try:
         with Image.open(Path(value)) as image:
             mask = image.convert("L")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"the mask {value!r} cannot be read as a picture; give one in which white is kept") from error
-    if (mask.height, mask.width) != tuple(shape[1:]):
+    if (mask.height, mask.width) != (height, width):
         raise UserError(
-            f"the mask {value} is {mask.width} x {mask.height}, and the pictures are {shape[2]} x {shape[1]}; resize it"
+            f"the mask {value} is {mask.width} x {mask.height}, and the pictures are {width} x {height}; resize it"
         )
     levels = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8)
-    return Mask(levels.reshape(1, mask.height, mask.width) >= 128)
+    return Mask(levels.reshape(*(1,) * (len(shape) - 2), height, width) >= 128)
 
 
 def _outpaint(value: str, shape: Shape) -> Operator:
@@ -158,6 +159,12 @@ def _colourise(value: str, shape: Shape) -> Operator:
     return Grey()
 
 
+def _factor(value: str) -> int | tuple[int, ...]:
+    """One for all space axes, or one for each: 1,4,4 keeps the frames of a video."""
+    factors = tuple(map(int, value.split(",")))
+    return factors[0] if len(factors) == 1 else factors
+
+
 def _rays(value: str, shape: Shape) -> Operator:
     n = int(value)
     return Radon(shape[-1], [180 * i / n for i in range(n)])
@@ -168,7 +175,7 @@ OPERATORS: dict[str, Named] = {
     "outpaint": Named("outpaint:8", _outpaint),
     "random": Named("random:0.5", _random),
     "box": Named("box:0.5", _box),
-    "super-resolve": Named("super-resolve:4", lambda value, shape: Downsample(int(value))),
+    "super-resolve": Named("super-resolve:4", lambda value, shape: Downsample(_factor(value))),
     "denoise": Named("denoise:0.2", lambda value, shape: Identity(), _noise),
     "deblur": Named("deblur:2", lambda value, shape: Blur.gaussian(float(value), len(shape) - 1)),
     "motion": Named("motion:9,45", _motion),

@@ -115,6 +115,7 @@ def build_network(
     conditions: Mapping[str, ConditionCodec],
     out_channels: int | None = None,
     periodic: Sequence[int] = (),
+    frames: bool = False,
 ) -> Network:
     """A network over space; what the recipe leaves open is chosen from the size.
 
@@ -124,15 +125,18 @@ def build_network(
         conditions: codec of each condition.
         out_channels: of what it gives; None = as many as it is shown.
         periodic: space axes that close to a circle, which only a U-Net can be told.
+        frames: whether the first of the space axes counts frames.
     """
     channels, space, told = shape[0], shape[1:], network_conditions(conditions)
+    longest = max(space[1:] if frames else space)
     assert section.width is not None
     assert section.depth is not None
     if section.network == "transformer":
         return Transformer(
             channels,
             dimensions=len(space),
-            patch=section.patch or default_patch(max(space)),
+            frames=frames,
+            patch=section.patch or default_patch(longest),
             width=section.width,
             depth=section.depth,
             heads=section.heads,
@@ -141,10 +145,11 @@ def build_network(
             dropout=section.network_dropout or 0.0,
         )
     patch = section.patch or 1
-    multipliers = section.multipliers or default_multipliers(-(-max(space) // patch))
+    multipliers = section.multipliers or default_multipliers(-(-longest // patch))
     return UNet(
         channels,
         dimensions=len(space),
+        frames=frames,
         patch=patch,
         width=section.width,
         multipliers=multipliers,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from suffuse.training.config import TrainingConfig
 
 KindName: TypeAlias = Literal[
-    "image", "pairs", "segments", "text", "sequence", "table", "series", "field", "next-field", "music"
+    "image", "pairs", "segments", "text", "sequence", "table", "series", "video", "field", "next-field", "music"
 ]
 """The kinds of data that models are made of."""
 
@@ -33,7 +33,7 @@ class DataSection(Section):
         description="the field to predict: a column of a table, the label of a text, or the text written to another",
     )
     size: int | None = Field(
-        default=None, ge=1, le=4096, description="pictures: their side; by default chosen from the data"
+        default=None, ge=1, le=4096, description="pictures and frames: their side; by default chosen from the data"
     )
     channels: Literal[1, 3, 4] | None = Field(
         default=None, description="pictures: 1 grey, 3 colour, 4 with transparency; by default chosen from the data"
@@ -46,7 +46,8 @@ class DataSection(Section):
         default=None,
         ge=2,
         le=65536,
-        description="texts and sequences: tokens seen at once; series: time steps; by default chosen from the data",
+        description="texts and sequences: tokens seen at once; series: time steps; videos: frames; by default chosen "
+        "from the data",
     )
     periodic: tuple[str, ...] | None = Field(
         default=None,

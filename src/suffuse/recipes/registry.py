@@ -9,6 +9,7 @@ from suffuse.recipes.segments import SegmentsKind
 from suffuse.recipes.series import SeriesKind
 from suffuse.recipes.table import TableKind
 from suffuse.recipes.tokens import SequenceKind, TextKind
+from suffuse.recipes.video import VideoKind
 
 KINDS: dict[str, Kind] = {
     "image": ImageKind(),
@@ -18,6 +19,7 @@ KINDS: dict[str, Kind] = {
     "text": TextKind(),
     "sequence": SequenceKind(),
     "series": SeriesKind(),
+    "video": VideoKind(),
     "field": FieldKind(),
     "next-field": NextFieldKind(),
     "music": MusicKind(),
