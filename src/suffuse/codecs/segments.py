@@ -25,7 +25,8 @@ class SegmentCodec(Codec):
     Class k is the k-th colour. A picture of another size is cropped to its centre and resized to the nearest pixel, so
     that no colour comes about that was not there. 16-bit pictures have their classes below 256 as they are. A colour
     that is none of the classes becomes the class of the nearest. ``decode(encode(x))`` is exact for pictures of the
-    codec's own size and of these colours. A pair of a picture and its label map is taken as well, and tells the picture.
+    codec's own size and of these colours. A pair of a picture and its label map is taken as well, and tells the
+    picture.
 
     Args:
         size: (height, width), in pixels.
