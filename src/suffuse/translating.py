@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from suffuse.codecs.text import TextCodec
@@ -11,7 +12,7 @@ from suffuse.data.sources import open_source
 from suffuse.data.texts import lines_of
 from suffuse.errors import UserError
 from suffuse.pictures import named, signed
-from suffuse.processes import Bridge
+from suffuse.processes import Bridge, Discrete
 from suffuse.samplers import Sampler, sample
 
 if TYPE_CHECKING:
@@ -55,6 +56,33 @@ def translate(
         if progress is not None:
             progress(len(drawn), len(items))
     return drawn
+
+
+@torch.no_grad()
+def odds(model: "Model", items: Sequence[Any]) -> Tensor:
+    """Probabilities of what each place becomes, (N, ..., K), without a draw: the model's answer while all is hidden.
+
+    They are the shares that ever more draws come to, place by place; what places have to do with each other is in
+    draws alone.
+
+    Args:
+        model: of label maps or tokens, that is told what it translates.
+        items: to translate.
+
+    Raises:
+        UserError: its process is none of masked tokens, or it translates nothing.
+    """
+    told, process = _told(model), model.denoiser.process
+    if told is None or not isinstance(process, Discrete) or not process.masks:
+        raise UserError(f"{model.origin.name} has odds only where it draws label maps or texts from what is hidden")
+    parts: list[Tensor] = []
+    for rows in model.row_batches(len(items)):
+        x_t, condition, _ = model.start({told: [items[row] for row in rows]}, [*rows])
+        with model.precision():
+            mean = model.denoiser(x_t, 1.0, condition).mean
+        assert isinstance(mean, Tensor)
+        parts.append(mean.float())
+    return torch.cat(parts)
 
 
 def read_kind(model: "Model") -> str:

@@ -25,6 +25,7 @@ from suffuse.objectives import Objective, UniformWeight
 from suffuse.operators import Function
 from suffuse.pictures import save_png
 from suffuse.progress import Progress
+from suffuse.recipes.build import build_dropout
 from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
 from suffuse.recipes.registry import KINDS
 from suffuse.rolling import rollout
@@ -165,7 +166,7 @@ def regression(source: FieldSource, like: Model, run: Path) -> Model:
     run.mkdir(parents=True, exist_ok=True)
     fit(
         model.denoiser,
-        Objective(AtTheEnd(), UniformWeight(), dropout=recipe.objective.condition_dropout),
+        Objective(AtTheEnd(), UniformWeight(), dropout=build_dropout(recipe.objective)),
         data,
         recipe.training,
         run,

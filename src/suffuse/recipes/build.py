@@ -27,6 +27,7 @@ from suffuse.processes import Gaussian
 from suffuse.recipes.recipe import NetworkSection, ObjectiveSection, ProcessSection, Recipe
 from suffuse.schedules import SCHEDULES, Schedule
 
+_TIME_STD, _DROPOUT = 1.2, 0.1
 _COUPLINGS: dict[str, type[Coupling]] = {"assignment": Assignment, "sinkhorn": Sinkhorn}
 
 
@@ -76,7 +77,7 @@ def build_objective(
         build_time_law(recipe, redundancy),
         LearnedWeight(weight) if recipe.objective.learned_weight else weight,
         coupling() if coupling else None,
-        recipe.objective.condition_dropout,
+        build_dropout(recipe.objective),
         pattern,
     )
 
@@ -84,9 +85,15 @@ def build_objective(
 def build_time_law(recipe: Recipe, redundancy: float = 1.0) -> TimeLaw:
     """The law of the noise levels."""
     section = recipe.objective
+    std = _TIME_STD if section.time_std is None else section.time_std
     if section.time_law == "log-normal":
-        return LogNormal(_schedule(recipe.process), _mean_log_ratio(section, redundancy), section.time_std)
-    return Uniform() if section.time_law == "uniform" else LogitNormal(section.time_mean or 0.0, section.time_std)
+        return LogNormal(_schedule(recipe.process), _mean_log_ratio(section, redundancy), std)
+    return Uniform() if section.time_law == "uniform" else LogitNormal(section.time_mean or 0.0, std)
+
+
+def build_dropout(section: ObjectiveSection) -> float:
+    """The share of items that are shown without their condition."""
+    return _DROPOUT if section.condition_dropout is None else section.condition_dropout
 
 
 def _mean_log_ratio(section: ObjectiveSection, redundancy: float) -> float:

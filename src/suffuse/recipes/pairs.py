@@ -16,7 +16,7 @@ from suffuse.errors import UserError
 from suffuse.objectives import BridgeWeight, LearnedWeight, Objective, Sinkhorn
 from suffuse.parameterizations import Bridged
 from suffuse.processes import Bridge
-from suffuse.recipes.build import build_network, build_time_law, build_weight
+from suffuse.recipes.build import build_dropout, build_network, build_time_law, build_weight
 from suffuse.recipes.image import ImageKind, mirrored
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import ProcessSection, Recipe
@@ -114,7 +114,7 @@ class PairsKind(Kind):
             build_time_law(recipe),
             LearnedWeight(weight) if section.learned_weight else weight,
             None if _paired(recipe) else Sinkhorn(2 * bridge.sigma**2, relative=False),
-            section.condition_dropout,
+            build_dropout(section),
         )
 
 

@@ -127,7 +127,11 @@ class ObjectiveSection(Section):
         default=None,
         description="log-normal: mean of log(sigma/alpha), by default chosen from the size; logit-normal: of logit(t)",
     )
-    time_std: float = Field(default=1.2, gt=0, description="log-normal and logit-normal: the deviation")
+    time_std: float | None = Field(
+        default=None,
+        gt=0,
+        description="log-normal and logit-normal: the deviation; by default 1.2, and 4 for label maps",
+    )
     weight: Literal["edm", "elbo", "min-snr", "uniform"] | None = Field(
         default=None, description="weight of each noise level; by default edm, and elbo for tokens"
     )
@@ -135,8 +139,11 @@ class ObjectiveSection(Section):
         default=None,
         description="even the loss out over noise levels by a learned uncertainty; by default for real numbers alone",
     )
-    condition_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="share of items shown without their condition"
+    condition_dropout: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of items shown without their condition; by default a tenth, and none of label maps",
     )
     given: float | None = Field(
         default=None,

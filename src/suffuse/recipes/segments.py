@@ -1,6 +1,8 @@
 """Models that say what is where in a picture: label maps, told the picture."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -26,6 +28,11 @@ from suffuse.rng import Streams
 from suffuse.tree import State
 
 _PICTURES = ImageKind()
+_ALL_HIDDEN: Mapping[str, Any] = MappingProxyType(
+    {"time_law": "logit-normal", "time_mean": 6.0, "time_std": 4.0, "weight": "uniform", "condition_dropout": 0.0}
+)
+"""Half of the label maps are shown with less than one pixel of 400: else what a pixel is would be learned from labels
+near it, and not from the picture."""
 _FEATURES = 16
 """Of an embedded class; the picture stands beside them."""
 
@@ -41,7 +48,7 @@ class SegmentsKind(Kind):
             update={
                 "data": fill(recipe.data, kind="segments"),
                 "network": fill(recipe.network, network="unet", width=64, depth=6, network_dropout=0.0),
-                "objective": fill(recipe.objective, time_law="uniform", weight="elbo", learned_weight=False, given=0.0),
+                "objective": fill(recipe.objective, **_ALL_HIDDEN, learned_weight=False, given=0.0),
                 "sampling": fill(recipe.sampling, sampling_steps=16),
             }
         )
@@ -85,7 +92,7 @@ class SegmentsKind(Kind):
         return Denoiser(LabelNetwork(count, _FEATURES, inner), process, Logits(), codec.shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
-        """The bound."""
+        """Mostly of maps that are all but hidden."""
         return build_objective(self.filled(recipe), sigma_data)
 
 

@@ -17,7 +17,7 @@ from suffuse.objectives import EachWeight, ELBOWeight, Objective, Weight
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine, Each, Logits, Parameterization
 from suffuse.patterns import Scattered
 from suffuse.processes import Discrete, Process, Product
-from suffuse.recipes.build import build_process, build_time_law, build_weight, network_conditions
+from suffuse.recipes.build import build_dropout, build_process, build_time_law, build_weight, network_conditions
 from suffuse.recipes.kind import Kind, fill
 from suffuse.recipes.recipe import Recipe
 
@@ -92,7 +92,7 @@ class TableKind(Kind):
         recipe = self.filled(recipe)
         parts: dict[str, Weight] = {NUMBERS: build_weight(recipe.objective, sigma_data), TOKENS: ELBOWeight()}
         pattern = Scattered(recipe.objective.given) if recipe.objective.given else None
-        return Objective(build_time_law(recipe), EachWeight(parts), None, recipe.objective.condition_dropout, pattern)
+        return Objective(build_time_law(recipe), EachWeight(parts), None, build_dropout(recipe.objective), pattern)
 
 
 def _field(column: Column, source: RowSource) -> Field:
