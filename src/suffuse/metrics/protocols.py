@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from suffuse.errors import UserError
-from suffuse.metrics import images, music, series, tables, texts
+from suffuse.metrics import grids, images, music, series, tables, texts
 from suffuse.metrics.bootstrap import Interval, mean_interval
 from suffuse.metrics.histograms import divergence
 
@@ -244,6 +244,37 @@ class OfSeries(Protocol):
         ]
 
 
+class OfFields(Protocol):
+    """Values and waves."""
+
+    def figures(self, samples: Samples) -> list[Figure]:
+        """See the class."""
+        parts = (samples.real, samples.synthetic, samples.training)
+        real, made, known = (_of_grids(part, samples.synthetic[0]) for part in parts)
+        means = np.nanmean(real, (0, *range(2, real.ndim)), keepdims=True)
+        real, made, known = (np.where(np.isfinite(part), part, means) for part in (real, made, known))
+        return [
+            Figure(
+                "value error",
+                grids.value_error(real, made),
+                grids.value_error(real, known),
+                "distance of each variable's distribution; lower is better",
+            ),
+            Figure(
+                "spectrum error",
+                grids.spectrum_error(real, made),
+                grids.spectrum_error(real, known),
+                "of the power of waves, in decibels; lower is better",
+            ),
+        ]
+
+
+def _of_grids(items: Sequence[Any], like: Any) -> np.ndarray:
+    """(N, V, *space) of the variables that a model draws."""
+    names, axes = list(like.data_vars), like[next(iter(like.data_vars))].dims
+    return np.stack([[item[name].transpose(*axes).values.astype(float) for name in names] for item in items])
+
+
 class OfMusic(Protocol):
     """What is counted of notes, and whether pieces are copies."""
 
@@ -300,6 +331,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "text": OfTexts((1, 3, 5), words=True),
         "sequence": OfTexts((1, 2, 3), words=False),
         "series": OfSeries(),
+        "field": OfFields(),
         "music": OfMusic(),
     }
 )
