@@ -21,6 +21,7 @@ from suffuse.pictures import made_by
 from suffuse.recipes import Recipe
 from suffuse.recipes.recipe import DataSection, NetworkSection, ProcessSection
 from suffuse.training.config import TrainingConfig
+from suffuse.translating import odds
 
 SIZE = 8
 COLOURS = np.array([(0, 0, 0), (250, 120, 3), (7, 200, 255)], np.uint8)
@@ -243,3 +244,18 @@ def test_a_label_map_is_scored_given_its_picture(trained: Path):
     wrong = [(picture(number), mask(number + 50)) for number in range(600, 604)]
     for good, bad in zip(model.score(right, evaluations=16), model.score(wrong, evaluations=16), strict=True):
         assert good.nats > bad.nats + 10
+
+
+def test_odds_need_no_draw(trained: Path):
+    """A probability for each class of each pixel, of which the largest is nearly always that of the truth."""
+    model, numbers = sf.load(trained), range(700, 712)
+    found = odds(model, [picture(number) for number in numbers])
+    assert found.shape == (12, SIZE, SIZE, 3)
+    assert torch.allclose(found.sum(-1), torch.ones(12, SIZE, SIZE), atol=1e-4)
+    truth = model.codec.encode([mask(number) for number in numbers])
+    assert isinstance(truth, torch.Tensor)
+    assert float((found.argmax(-1) == truth).float().mean()) > 0.95
+    recipe = Recipe(data=DataSection(size=8, channels=1), network=NetworkSection(width=8, multipliers=(1, 1)))
+    pictures = sf.model.Model(sf.codecs.image.ImageCodec(8, 1), {}, recipe, sf.model.Origin("pictures"))
+    with pytest.raises(sf.UserError, match="was not trained on pairs"):
+        odds(pictures, [picture(0)])
