@@ -94,13 +94,13 @@ def infill(
     """Fill the holes of items, given the rest of each, which stays as it is.
 
     Holes are empty cells of a table, or of a series, whose future is rows with a time and nothing else; in a text or a
-    sequence [[5]] is a gap of five tokens, and [[]] all the room left. Those of sounds and videos are said in --holes;
-    one that reaches beyond the end is what comes next.
+    sequence [[5]] is a gap of five tokens, and [[]] all the room left. Those of sounds, videos and music are said
+    in --holes; one that reaches beyond the end is what comes next. Voices that a piece of music lacks are written.
 
     Args:
         run: run folder of a trained model.
         source: file of items, with holes.
-        holes: spans to leave out, such as 1.2:1.25: from and to, in seconds of sound or frames of a video.
+        holes: spans to leave out, such as 1.2:1.25: from and to, in seconds of sound, frames of a video, bars of music.
         out: file to write; by default filled and the suffix of the source, in the run folder.
         condition: what they are said to be, as for generate.
         steps: evaluations of the network for each walk.
@@ -510,6 +510,7 @@ def demo(
             "heat",
             "reaction",
             "weather",
+            "music",
         ]
     ],
     out: Path | None = None,

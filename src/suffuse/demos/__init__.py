@@ -6,6 +6,7 @@ from pathlib import Path
 from suffuse.demos.equations import heat, reaction
 from suffuse.demos.handwritten import digits, mnist
 from suffuse.demos.labelled import protein, sentiment
+from suffuse.demos.music import music
 from suffuse.demos.pairs import sharpen
 from suffuse.demos.segments import segments
 from suffuse.demos.series import series
@@ -27,5 +28,6 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "heat": heat,
     "reaction": reaction,
     "weather": weather,
+    "music": music,
 }
 """Every demonstration by its name: called with the run folder, minutes or None, and a seed."""

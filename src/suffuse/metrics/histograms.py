@@ -28,7 +28,11 @@ def jensen_shannon(a: np.ndarray, b: np.ndarray) -> float:
 
 def divergence(real: np.ndarray, other: np.ndarray) -> Interval:
     """The same of the counts of two collections of items, (N, K) and (M, K)."""
-    return bootstrap(lambda a, b: jensen_shannon(real[a].sum(0), other[b].sum(0)), [len(real), len(other)], least=0.0)
+
+    def apart(a: Rows, b: Rows) -> float:
+        return jensen_shannon(_total(real, a), _total(other, b))
+
+    return bootstrap(apart, [len(real), len(other)], least=0.0)
 
 
 def nearer(real: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> Interval:
@@ -38,7 +42,12 @@ def nearer(real: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> Interval:
     """
 
     def gain(a: Rows, b: Rows, c: Rows) -> float:
-        known = real[a].sum(0)
-        return jensen_shannon(known, theirs[c].sum(0)) - jensen_shannon(known, ours[b].sum(0))
+        known = _total(real, a)
+        return jensen_shannon(known, _total(theirs, c)) - jensen_shannon(known, _total(ours, b))
 
     return bootstrap(gain, [len(real), len(ours), len(theirs)])
+
+
+def _total(counts: np.ndarray, rows: Rows) -> np.ndarray:
+    """(K,): sum of these rows, some of them several times over."""
+    return np.bincount(rows, minlength=len(counts)) @ counts
