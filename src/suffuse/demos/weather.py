@@ -34,9 +34,9 @@ _FIRST, _APART = 1860, 140
 """The first year, and how many years both scenarios have in common."""
 _STATIONS, _NOISE = 0.02, 0.2
 """Share of the places that have one, and the deviation of their noise, in kelvin."""
-_RESTORED, _DRAWS = 24, 16
+_RESTORED, _DRAWS = 12, 16
 _NEXT_DRAWS = 8
-_IMAGES, _NEXT_IMAGES = 8_000, 6_000
+_IMAGES, _NEXT_IMAGES = 5_000, 3_000
 
 
 def weather(out: Path, minutes: float | None = None, seed: int = 0) -> None:
@@ -68,7 +68,7 @@ def _recipe(minutes: float | None, seed: int, images: int, alone: bool) -> Recip
             batch=16,
             learning_rate=1e-3,
             held_out=0.04,
-            evaluate_every=None if minutes else images / 4,
+            evaluate_every=None if minutes else images / 2,
             sample_every=None if minutes else images,
             images=None if minutes else images,
             minutes=None if minutes is None else minutes / 2,
