@@ -30,8 +30,6 @@ _FITTED = 2048
 """Items that means and deviations are taken from."""
 _SMOOTH = 0.1
 """Mean of log(sigma / alpha) for unit deviation at 8 places a side; more of them say the same many times over."""
-_NEXT = -0.5
-"""The same for changes, of which what is now leaves little open."""
 
 
 class FieldKind(Kind):
@@ -119,9 +117,9 @@ class NextFieldKind(FieldKind):
     name = "next-field"
     given = 0.0
 
-    def noise(self, side: float) -> float:
-        """See the base class; what is now leaves little open."""
-        return _NEXT
+    def filled(self, recipe: Recipe) -> Recipe:
+        """See the base class; all times are learned alike, since what is now says most where noise hides the change."""
+        return super().filled(recipe.model_copy(update={"objective": fill(recipe.objective, time_law="uniform")}))
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ChangeCodec:
         """Of the variables that change in time, or those of them that are the target."""
