@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,7 +111,8 @@ def test_pictures_of_a_folder_are_those_of_its_parts(name, folders, pipelines):
     sources = [folders[name], pipelines[name], parts, list(kept.values())][: 3 if name == "large" else 4]
     models = [opened(name, source) for source in sources]
     pictures = [model.generate(2, condition=TOLD[name], steps=3, seed=1) for model in models]
-    assert len({tuple(image.tobytes() for image in each) for each in pictures}) == 1
+    first, *rest = (np.stack([np.asarray(image) for image in each]).astype(int) for each in pictures)
+    assert max(np.abs(each - first).max() for each in rest) <= 1  # where a weight lies in memory may turn a rounding
     others = models[0].generate(2, condition=TOLD[name] and {"dit": "2"}.get(name, "dogs"), steps=3, seed=1)
     assert (others[0].tobytes() == pictures[0][0].tobytes()) == (TOLD[name] is None)
 

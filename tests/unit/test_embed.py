@@ -83,7 +83,8 @@ def test_features_are_a_function_of_an_items_own_stream(name):
     rng = Streams.of(1, range(6))
     many = features(denoiser, x0, 0.3, rng)
     assert many.shape == (6, CASES[name][2])
-    assert torch.allclose(features(denoiser, x0[2:4], 0.3, rng[2:4]), many[2:4], atol=1e-5)
+    rounding = 2e-6 * float(many.abs().max())  # of float32, where sums are taken in another order
+    assert torch.allclose(features(denoiser, x0[2:4], 0.3, rng[2:4]), many[2:4], rtol=0, atol=rounding)
     assert not torch.allclose(features(denoiser, x0, 0.3, Streams.of(2, range(6))), many, atol=1e-3)
     again = features(denoiser, x0, 0.0, rng, draws=1)
     assert torch.allclose(features(denoiser, x0, 0.0, 5, draws=3), again, atol=1e-5)  # without noise nothing is drawn

@@ -1,5 +1,6 @@
 """Fields on grids: NetCDF, Zarr and NumPy files, opened lazily, as items of one moment or sample each."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,15 +284,16 @@ def is_fields(path: Path) -> bool:
     """Whether a file, or a folder, holds fields by its name or by what is in it."""
     if path.suffix.lower() in FORMATS or is_zarr(path):
         return True
-    if not path.is_dir():
+    try:
+        files = [Path(name) for name in os.listdir(path) if not name.startswith(".")]
+    except OSError:  # no folder, or one that may not be read, which is said where it is listed
         return False
-    files = [file for file in path.iterdir() if not file.name.startswith(".")]
     return 2 * sum(file.suffix.lower() in FORMATS for file in files) > len(files)
 
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a store of Zarr."""
-    return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+    return any(os.path.isfile(path / name) for name in ("zarr.json", ".zgroup", ".zmetadata"))  # one may not be let in
 
 
 def _opened(path: Path) -> Fields:

@@ -109,7 +109,7 @@ def segments(out: Path, minutes: float | None = None, seed: int = 0) -> None:
         "diffusion, its odds": _figures(own_odds.argmax(-1), own_odds, truth),
         "diffusion, a draw": _figures(draws[:, 0], None, truth),
         f"diffusion, commonest of {_DRAWS}": _figures(shares.argmax(-1), shares, truth),
-        "grass everywhere": _figures(torch.ones_like(truth), None, truth),
+        "brick everywhere": _figures(torch.ones_like(truth), None, truth),
     }
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     save_png(_shown(model, test, (plain_odds, own_odds), maps), out / "segments.png")
@@ -205,6 +205,6 @@ def _table(report: dict[str, dict[str, float | None]]) -> str:
         lines.append(f"{name:<28}{iou:>12.2%}{accuracy:>12.2%}{'' if error is None else f'{error:.4f}':>14}")
     lines += [
         f"{_TEST} pictures whose digits and textures were not trained on; mean IoU: over three textures and ink;",
-        "calibration: mean difference of what is said and how often it is so, over all classes; less is better",
+        "calibration: mean difference of what is said of the likeliest class and how often it is so; less is better",
     ]
     return "\n".join(lines)
