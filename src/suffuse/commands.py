@@ -258,7 +258,7 @@ def translate(
     to: Path | None = None,
     condition: tuple[str, ...] = (),
     from_condition: tuple[str, ...] = (),
-    draws: int = 1,
+    draws: int | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     sampler: str | None = None,
@@ -276,7 +276,7 @@ def translate(
         to: run folder of a model of what the items are to become.
         condition: what they are to become, as for generate.
         from_condition: what they are.
-        draws: of each picture: several are written beside their mean.
+        draws: of each item: several are written beside what sums them up; by default one, of label maps the likeliest.
         steps: evaluations of the network for each walk.
         guidance: weight of the item as a condition; 1 is none, 2 to 4 keeps a text closer to it.
         sampler: the way to walk by name; bridge-mean for the likeliest picture instead of a draw.
@@ -291,7 +291,7 @@ def translate(
     told, wanted = model.parse_condition(from_condition), (other or model).parse_condition(condition)
     paired = other is None and told is None and wanted is None
     output, (names, items) = output_of(model.codec.kind), read(model, source, paired)
-    with Progress("translating", draws * len(items)) as progress:
+    with Progress("translating", (draws or 1) * len(items)) as progress:
         drawn = model.translate(
             items,
             to=other,

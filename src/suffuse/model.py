@@ -35,7 +35,7 @@ from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Sampler, Tuned, default, sample
 from suffuse.shared_prior import carry_items
 from suffuse.solvers import Solvers
-from suffuse.translating import translate
+from suffuse.translating import likeliest, translate
 from suffuse.tree import PRESENT, State, concatenate, empty, leaves, map_leaves
 from suffuse.tuning import Tuning, fit, items_to_tune
 
@@ -175,7 +175,7 @@ class Model:
         to: "Model | None" = None,
         condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
         from_condition: Value | Sequence[Value] | Mapping[str, Value | Sequence[Value]] = None,
-        draws: int = 1,
+        draws: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
@@ -192,7 +192,7 @@ class Model:
             to: model that the items are to be of, without pairs; of a Gaussian process and of one shape with this one.
             condition: what the items are to be, without pairs.
             from_condition: what they are.
-            draws: of each item.
+            draws: of each item; by default one, but of label maps none: the likeliest class of every pixel instead.
             steps: evaluations of the network, never more; by default the recipe's.
             guidance: weight of the item as a condition, 1 for none; by default the recipe's.
             sampler: name of the way to walk; by default the recipe's, or the default one.
@@ -205,6 +205,7 @@ class Model:
         Raises:
             UserError: the model was not trained on pairs, the two models do not fit, or a number is out of range.
         """
+        single, draws = draws is None, 1 if draws is None else draws
         _check_positive("draws", draws)
         if to is not None or condition is not None or from_condition is not None:
             if draws > 1 or sampler is not None:
@@ -214,6 +215,12 @@ class Model:
             other = to or self
             told, wanted = self.columns(from_condition, len(items)), other.columns(condition, len(items))
             return other.codec.collect(carry_items(self, other, items, told, wanted, steps, guidance, seed, progress))
+        if single and self.codec.places_apart:
+            if (steps, guidance, sampler) != (None, None, None):
+                raise UserError("the likeliest label map needs no walk; ask for draws, or leave out steps, guidance "
+                                "and sampler")  # fmt: skip
+            made = {"suffuse": self.origin.version, "model": self.origin.name}
+            return self.codec.collect(likeliest(self, items, made, progress))
         solver, made = self._walking(steps, guidance, sampler)
         return self.codec.collect(translate(self, _repeated(items, draws), solver, made, seed, progress))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from suffuse.errors import UserError
 from suffuse.networks import Classes, Picture, Tokens, Transformer, UNet, Vector
+from suffuse.networks.labels import LabelNetwork
 from suffuse.tree import PRESENT
 
 CONDITIONS = {"class": Classes(3), "pose": Vector(2), "caption": Tokens(11, 6)}
@@ -64,6 +65,23 @@ def test_an_item_does_not_depend_on_its_companions(kind: str, dimensions: int):
         torch.testing.assert_close(alone, together[index : index + 1], atol=1e-5, rtol=1e-5)
     x[1:] = torch.nan
     torch.testing.assert_close(network(x, level, condition)[:1], together[:1], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_classes_give_logits_of_every_place_item_by_item(kind: str, dimensions: int):
+    network = LabelNetwork(4, 2, build(kind, dimensions, out_channels=4))
+    x = torch.randint(5, (3, *SPACES[dimensions]), generator=torch.Generator().manual_seed(1))
+    hidden = torch.tensor([1.0, 0.3, 0.0])
+    together = network(x, hidden, told())
+    assert together.shape == (*x.shape, 4)
+    for index in range(3):
+        alone = network(x[index : index + 1], hidden[index : index + 1], item(told(), index))
+        torch.testing.assert_close(alone, together[index : index + 1], atol=1e-5, rtol=1e-5)
+    other = x.clone()
+    other[0] = 4 - other[0]
+    changed = network(other, hidden, told()) != together
+    assert changed[0].any()
+    assert not changed[1:].any()
 
 
 @torch.no_grad()

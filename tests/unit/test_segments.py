@@ -104,10 +104,30 @@ def test_translate_writes_draws_their_commonest_classes_and_how_uncertain_they_a
         assert made_by(image)["name"] == "a-commonest"
 
 
+def test_without_draws_translate_writes_the_likeliest_class_of_every_pixel(trained: Path, tmp_path: Path):
+    put(tmp_path / "in/a.png", picture(600))
+    put(tmp_path / "in/b.png", picture(601))
+    done = suffuse("translate", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    model = sf.load(trained)
+    best = model.codec.decode(odds(model, [picture(600), picture(601)]).argmax(-1))
+    for name, each in zip("ab", best, strict=True):
+        with Image.open(tmp_path / f"out/{name}.png") as image:
+            assert np.array_equal(np.asarray(image), np.asarray(each))
+            assert made_by(image)["steps"] == 1
+    drawn = model.translate([picture(600)], draws=1, seed=1)[0]
+    assert np.mean(np.asarray(drawn) == np.asarray(best[0])) > 0.9
+
+
+def test_the_likeliest_takes_no_walk(trained: Path):
+    with pytest.raises(sf.UserError, match="ask for draws"):
+        sf.load(trained).translate([picture(600)], steps=4)
+
+
 def test_a_saved_model_draws_alike(trained: Path, tmp_path: Path):
     model = sf.load(trained)
     model.save(tmp_path / "copy")
-    first, again = (each.translate([picture(700)], seed=3)[0] for each in (model, sf.load(tmp_path / "copy")))
+    first, again = (each.translate([picture(700)], draws=1, seed=3)[0] for each in (model, sf.load(tmp_path / "copy")))
     assert first.tobytes() == again.tobytes()
 
 

@@ -209,6 +209,9 @@ class Codec(ABC):
         del raw
         return {}
 
+    places_apart: ClassVar[bool] = False
+    """Whether an item may be answered place by place: then what it is translated to is the likeliest of each place."""
+
     splits: ClassVar[bool] = False
     """Whether items may be longer than a state, and are then scored in pieces."""
 

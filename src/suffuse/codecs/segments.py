@@ -44,6 +44,7 @@ class SegmentCodec(Codec):
     """
 
     kind: ClassVar[str] = "segments"
+    places_apart: ClassVar[bool] = True
 
     def __init__(self, size: tuple[int, int], colours: Sequence[Sequence[int]]) -> None:
         self.height, self.width = size

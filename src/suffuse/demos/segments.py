@@ -98,15 +98,16 @@ def segments(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     plain = regression(source, model, out / "cross-entropy")
     pictures, truth = [Image.fromarray(each) for each in test.pictures], _states(model, test)
     plain_odds, own_odds = odds(plain, pictures), odds(model, pictures)
-    maps = model.translate(pictures, draws=_DRAWS, seed=_TEST)
-    draws = model.codec.unpack(model.codec.pack(maps))
+    written, maps = model.translate(pictures), model.translate(pictures, draws=_DRAWS, seed=_TEST)
+    answers, draws = (model.codec.encode(each) for each in (written, maps))
+    assert isinstance(answers, Tensor)
     assert isinstance(draws, Tensor)
     draws = draws.unflatten(0, (_TEST, _DRAWS))
     assert isinstance(model.codec, SegmentCodec)
     shares = torch.nn.functional.one_hot(draws, model.codec.vocabulary).float().mean(1)
     report = {
         "cross-entropy": _figures(plain_odds.argmax(-1), plain_odds, truth),
-        "diffusion, its odds": _figures(own_odds.argmax(-1), own_odds, truth),
+        "diffusion": _figures(answers, own_odds, truth),
         "diffusion, a draw": _figures(draws[:, 0], None, truth),
         f"diffusion, commonest of {_DRAWS}": _figures(shares.argmax(-1), shares, truth),
         "brick everywhere": _figures(torch.ones_like(truth), None, truth),

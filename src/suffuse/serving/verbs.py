@@ -235,9 +235,9 @@ class Infill(Request):
 
 
 class Translate(Request):
-    """Draw for each item what it became in training."""
+    """Draw for each item what it became in training; of a label map the likeliest, unless draws are asked for."""
 
-    draws: Annotated[int, Field(ge=1)] = 1
+    draws: Annotated[int, Field(ge=1)] | None = None
     steps: Steps = None
     guidance: Guidance = None
     seed: Seed = 0
@@ -246,7 +246,7 @@ class Translate(Request):
     @property
     def size(self) -> int:
         """See the base class."""
-        return self.draws
+        return self.draws or 1
 
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
         """See the base class."""
