@@ -22,6 +22,7 @@ from suffuse.recipes.recipe import Recipe
 from suffuse.recipes.registry import KINDS
 from suffuse.rng import Streams
 from suffuse.store import load, saved_recipe
+from suffuse.training.memory import needed, said
 from suffuse.training.trainer import train as fit
 from suffuse.tree import Condition, State, leaves
 
@@ -79,6 +80,9 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         torch.manual_seed(recipe.training.seed)
         model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
     check_same(run, recipe)
+    x0, told_of_it, _ = data.batch(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    if isinstance(x0, Tensor) and x0.is_floating_point():
+        print(said(*needed(model.denoiser, x0, told_of_it, recipe.training), recipe.training))
     run.mkdir(parents=True, exist_ok=True)
     report.to_json(run / REPORT)
     fit(
