@@ -172,11 +172,16 @@ def _walked(observed: Observed, way: Way, n: int, steps: int) -> Tensor:
 
 
 def at_most(walk: Walk, p: Problem, budget: int) -> tuple[Tensor, int] | None:
-    """The draws of as many steps as take no more passes, and these; None where there is no such walk."""
+    """The draws of as many steps as take no more passes, and these; None where there is no such walk.
+
+    How many a step takes is found with few draws, halving; items may stop early, so that all draws have the last word.
+    """
     few = replace(p, draws=2)
-    spent = [_spent(walk, few, steps)[1] for steps in (4, 5)]
-    each = max(1, spent[1] - spent[0])
-    for steps in range((budget - spent[0]) // each + 5, 0, -1):
+    least, most = 0, budget + 1
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if _spent(walk, few, middle)[1] <= budget else (least, middle)
+    for steps in range(least, 0, -1):
         draws, passes = _spent(walk, p, steps)
         if passes <= budget:
             return draws, passes

@@ -259,11 +259,12 @@ def test_what_is_too_large_is_refused_before_it_is_read(server: Server):
         assert line.recv(100).startswith(b"HTTP/1.1 411")
 
 
-def test_other_machines_need_tokens(start: Start, run_folder: Path, tmp_path: Path):
+def test_other_machines_need_tokens(
+    start: Start, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     def refused(*arguments: object) -> str:
-        done = subprocess.run(command("serve", *arguments), capture_output=True, text=True, check=False)
-        assert done.returncode == 2, done.stderr
-        return done.stderr.strip().splitlines()[-1]
+        assert run(["serve", *map(str, arguments)]) == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
 
     short, empty, good = tmp_path / "short", tmp_path / "empty", tmp_path / "good"
     token = "t" * 40
