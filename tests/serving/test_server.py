@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 import zipfile
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from PIL import Image
 
 import suffuse as sf
-from tests.serving.servers import Server, Start, command
+from suffuse.cli import run
+from tests.serving.servers import Server, Start
 
 ASYNC = {"Prefer": "respond-async"}
 LONG = {"n": 64, "steps": 900}
@@ -259,9 +259,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(server: Server):
         assert line.recv(100).startswith(b"HTTP/1.1 411")
 
 
-def test_other_machines_need_tokens(
-    start: Start, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_other_machines_need_tokens(start: Start, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def refused(*arguments: object) -> str:
         assert run(["serve", *map(str, arguments)]) == 2
         return capsys.readouterr().err.strip().splitlines()[-1]
