@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from suffuse.posteriors import Joint as Joint
     from suffuse.posteriors import Mixture as Mixture
     from suffuse.posteriors import Normal as Normal
+    from suffuse.posteriors import Rotated as Rotated
     from suffuse.processes import Bridge as Bridge
     from suffuse.processes import Discrete as Discrete
     from suffuse.processes import Gaussian as Gaussian
+    from suffuse.processes import Heat as Heat
     from suffuse.processes import Product as Product
     from suffuse.rng import Streams as Streams
     from suffuse.samplers import sample as sample
@@ -51,11 +53,13 @@ _WHERE = {
     "Denoiser": "denoiser",
     "Discrete": "processes",
     "Gaussian": "processes",
+    "Heat": "processes",
     "Joint": "posteriors",
     "Mixture": "posteriors",
     "Model": "model",
     "Normal": "posteriors",
     "Product": "processes",
+    "Rotated": "posteriors",
     "Streams": "rng",
     "UserError": "errors",
     "elbo": "likelihood",
@@ -91,11 +95,13 @@ __all__ = [
     "Denoiser",
     "Discrete",
     "Gaussian",
+    "Heat",
     "Joint",
     "Mixture",
     "Model",
     "Normal",
     "Product",
+    "Rotated",
     "Streams",
     "UserError",
     "__version__",

@@ -9,8 +9,8 @@ from torch import Tensor
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.exact_correlated import Correlated as Correlated
-from suffuse.posteriors import Categorical, Joint, Mixture, Posterior, sample_categorical
-from suffuse.processes import Bridge, Discrete, Gaussian, Process, Product, Time
+from suffuse.posteriors import Categorical, Joint, Mixture, Posterior, Rotated, sample_categorical
+from suffuse.processes import Bridge, Discrete, Gaussian, Heat, Process, Product, Time
 from suffuse.processes.base import as_time
 from suffuse.rng import RandomSource, Streams, streams
 from suffuse.tree import Condition, State, expand, presence
@@ -37,7 +37,8 @@ class GaussianMixture:
     :math:`\sum_k w_k N(m_k, \mathrm{diag}(s_k^2))`.
 
     Its noised marginals, scores, posteriors and likelihoods are mixtures again, for every Gaussian process and for
-    bridges from an independent Gaussian source.
+    bridges from an independent Gaussian source; and for heat where the deviations of each component are all alike, so
+    that it looks the same in every orthonormal basis.
 
     Args:
         means: (K, ...) centres.
@@ -110,11 +111,27 @@ class GaussianMixture:
         The condition ``component`` (B,), an int64, restricts to one component; without it (or where its mask is
         False) the whole mixture is meant. For a bridge, ``source`` holds mean and deviation of the independent
         Gaussian at t = 1, unless the condition ``source`` tells the denoiser where it started.
+
+        Raises:
+            UserError: there is no closed form for this process.
         """
+        if isinstance(process, Heat):
+            return self._of_coefficients(process)
 
         def posterior(x_t: Tensor, t: Time, condition: Condition) -> Mixture:
             y, a, v = _measurement(process, x_t, t, condition, source)
             return self.posterior(y, a, v, self._conditioned(x_t, condition))
+
+        return Denoiser.from_function(process, posterior, self.std, self.means.shape[1:])
+
+    def _of_coefficients(self, process: Heat) -> Denoiser:
+        stds = self.variances.flatten(1)[:, 0].sqrt()
+        if not torch.equal(self.variances, GaussianMixture(self.means, stds).variances):
+            raise UserError("a mixture of Gaussians has a closed form under Heat only if its components are round")
+        inner = GaussianMixture(process.to(self.means), stds, self.weights).denoiser(process.along(self.means))
+
+        def posterior(x_t: Tensor, t: Time, condition: Condition) -> Rotated:
+            return process.rotated(inner(process.to(x_t), t, condition))
 
         return Denoiser.from_function(process, posterior, self.std, self.means.shape[1:])
 

@@ -16,7 +16,7 @@ from suffuse.grids import TimeLaw, Uniform
 from suffuse.parameterizations import Bridged
 from suffuse.patterns import Pattern
 from suffuse.posteriors import Joint, Posterior
-from suffuse.processes import Bridge, Gaussian, Process, Product
+from suffuse.processes import Bridge, Gaussian, Heat, Process, Product
 from suffuse.rng import RandomSource, Streams, streams
 from suffuse.tree import Condition, State, clean_where, device, expand, map_leaves, mean_per_item, without
 
@@ -154,6 +154,30 @@ class MinSNRWeight(_OfSNR):
     def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         """See the class."""
         return ((alpha_t / sigma_t) ** 2).clamp(max=self.gamma)
+
+
+class HeatWeight(Weight):
+    """For heat, another weight for each frequency, at its own signal-to-noise ratio.
+
+    Args:
+        base: a weight of Gaussian processes.
+    """
+
+    process = Heat
+
+    def __init__(self, base: Weight) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
+    ) -> State:
+        """Per coefficient."""
+        assert isinstance(process, Heat)
+        assert isinstance(x0, Tensor)
+        assert isinstance(x_t, Tensor)
+        inner, within = process.along(x0), process.within(posterior)
+        return self.base(inner, process.to(x0), process.to(x_t), within, t, density)
 
 
 class LearnedWeight(Weight):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import UserError
-from suffuse.posteriors import Categorical, Joint, Normal, Posterior
-from suffuse.processes import Bridge, Discrete, Gaussian, Process, Product, Time
+from suffuse.posteriors import Categorical, Joint, Normal, Posterior, Rotated
+from suffuse.processes import Bridge, Discrete, Gaussian, Heat, Process, Product, Time
 from suffuse.processes.base import as_time
+from suffuse.processes.heat import item_times
 from suffuse.tree import State, expand
 
 _SEEN = 7.0
@@ -156,6 +157,36 @@ class EDM(Affine):
         return alpha_t * self.sigma_data**2 / norm, sigma_t * self.sigma_data * norm.rsqrt()
 
 
+class PerFrequency(Parameterization):
+    """For heat, one of the Gaussian forms for each frequency, at its own signal-to-noise ratio.
+
+    The network sees and gives states; what it gives is read by its coefficients.
+
+    Args:
+        form: of each frequency.
+    """
+
+    process = Heat
+
+    def __init__(self, form: Affine) -> None:
+        self.form, self.sigma_data = form, form.sigma_data
+
+    def check(self, process: Process[Any]) -> None:
+        """What the form refuses is refused."""
+        super().check(process)
+        assert isinstance(process, Heat)
+        self.form.check(Gaussian(process.schedule))
+
+    def inputs(self, x_t: Tensor, t: Time, process: Heat) -> tuple[Tensor, Tensor]:
+        """Scaled as what is not blurred: a blur takes nothing from the mean, and little from what varies slowly."""
+        return self.form.inputs(x_t, t, Gaussian(process.schedule))
+
+    def posterior(self, output: Tensor, x_t: Tensor, t: Time, process: Heat) -> Rotated:
+        """See the class."""
+        t, output = item_times(t, x_t), process.to(output.to(x_t.dtype))
+        return process.rotated(self.form.posterior(output, process.to(x_t), t, process.along(x_t)))
+
+
 class Drift(Parameterization):
     """For a bridge, the way that is left: :math:`x_0 = x_t + t F`.
 
@@ -293,6 +324,7 @@ PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
     "flow": Flow,
     "data": Data,
     "edm": EDM,
+    "per frequency": PerFrequency,
     "drift": Drift,
     "bridged": Bridged,
     "logits": Logits,

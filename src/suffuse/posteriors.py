@@ -7,7 +7,7 @@ objects.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -336,3 +336,50 @@ class Mixture(Posterior[Tensor]):
     def __getitem__(self, items: slice) -> "Mixture":
         """See the base class."""
         return Mixture(self.weights[items], self.means[items], self.variances.expand_as(self.means)[items])
+
+
+@dataclass(slots=True)
+class Rotated(Posterior[Tensor]):
+    r"""A posterior of the coefficients :math:`V^\top x_0` in an orthonormal basis V, where its parts are independent.
+
+    :meth:`log_prob` has one value per coefficient.
+
+    Args:
+        inner: law of the coefficients.
+        to: states to their coefficients, :math:`V^\top x`.
+        back: coefficients to states, :math:`V c`.
+    """
+
+    inner: Posterior[Tensor]
+    to: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the state."""
+        return self.back(self.inner.mean)
+
+    def sample(self, rng: RandomSource = None) -> Tensor:
+        """Coefficients are drawn."""
+        return self.back(self.inner.sample(rng))
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """Of the coefficients of ``x0``."""
+        return self.inner.log_prob(self.to(x0))
+
+    def tilt(self, reference: Posterior[Tensor], weight: float | Tensor) -> "Rotated":
+        """Coefficient by coefficient."""
+        within = reference.inner if isinstance(reference, Rotated) else Normal(self.to(reference.mean))
+        return Rotated(self.inner.tilt(within, weight), self.to, self.back)
+
+    def pinned(self, x0: Tensor, given: Tensor) -> Normal:
+        """Of the mean alone: what is known of some elements changes all coefficients."""
+        return Normal(self.mean).pinned(x0, given)
+
+    def __getitem__(self, items: slice) -> "Rotated":
+        """The posterior of some of the items."""
+        return Rotated(self.inner[items], self.to, self.back)
+
+    def draw_component(self, rng: RandomSource) -> "Rotated":
+        """That of the coefficients."""
+        return Rotated(self.inner.draw_component(rng), self.to, self.back)

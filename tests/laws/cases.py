@@ -53,6 +53,8 @@ PLANE = GaussianMixture(
 )
 LINE = GaussianMixture(numbers(-0.9, 0.7)[:, None], numbers(0.5, 0.4), numbers(2, 3))
 ONE = GaussianMixture(numbers(0.8)[:, None], numbers(0.5))
+ROUND = GaussianMixture(numbers(-1.2, 0.4, 1.0, -0.6).reshape(2, 1, 2), numbers(0.5, 0.4), numbers(2, 3))
+"""Of one channel and two places, between which heat spreads."""
 TOKEN = Tokens(numbers(0.5, 0.3, 0.2))
 
 # Processes
@@ -126,6 +128,18 @@ def paired_bridge() -> ProcessCase:
     return ProcessCase(sf.Bridge(BRIDGE), PLANE, truth, (0.5, 1.0), plane_source, view, told=True)
 
 
+def heat(schedule: Schedule) -> ProcessCase:
+    """Seen are coefficients, which are independent in each component."""
+    process = sf.Heat(schedule, 0.4)
+
+    def truth(t: float) -> GaussianMixture:
+        alpha, sigma = process.along(ROUND.means).coordinates(t, ROUND.means)
+        stds = (alpha**2 * ROUND.variances + sigma**2).sqrt()
+        return GaussianMixture((alpha * process.to(ROUND.means))[:, 0], stds[:, 0], ROUND.weights)
+
+    return ProcessCase(process, ROUND, truth, (0.5, 1.0), view=lambda x_t, t, source: process.to(x_t)[:, 0])
+
+
 def discrete(process: sf.Discrete) -> ProcessCase:
     clean = torch.nn.functional.pad(TOKEN.table, (0, len(process.pi) - 3))
     return ProcessCase(process, TOKEN, lambda t: (1 - t) * clean + t * process.pi, (0.0, 0.5, 1.0))
@@ -150,6 +164,7 @@ def product() -> ProcessCase:
 
 PROCESS_CASES: dict[str, ProcessCase] = {
     **{f"gaussian {name}": gaussian(schedule) for name, schedule in SCHEDULE_CASES.items()},
+    **{f"heat {name}": heat(SCHEDULE_CASES[name]) for name in ("cosine", "edm")},
     "bridge": bridge(),
     "bridge, paired": paired_bridge(),
     **{f"discrete {name}": discrete(process) for name, process in DISCRETE_CASES.items()},
@@ -166,6 +181,7 @@ PARAMETERIZATION_CASES: list[tuple[forms.Parameterization, Process[Any], Process
     (forms.Flow(), FLOW, MASKED),
     (forms.Data(), FLOW, MASKED),
     (forms.EDM(), FLOW, sf.Bridge(1.0)),
+    (forms.PerFrequency(forms.EDM()), sf.Heat(schedules.Flow(), 0.5), FLOW),
     (forms.Drift(), sf.Bridge(1.0), FLOW),
     (forms.Bridged(0.7), sf.Bridge(1.0), FLOW),
     (forms.Logits(), MASKED, FLOW),

@@ -157,6 +157,8 @@ def worse(exact: sf.Denoiser) -> sf.Denoiser:
                 return sf.Mixture(posterior.weights, posterior.means + 0.1, posterior.variances)
             case sf.Categorical():
                 return sf.Categorical(0.7 * posterior.logits)
+            case sf.Rotated():
+                return sf.Rotated(shifted(posterior.inner), posterior.to, posterior.back)
             case sf.Joint():
                 return sf.Joint({name: shifted(part) for name, part in posterior.parts.items()})
 
@@ -204,7 +206,7 @@ def test_the_bound_is_tight_for_the_exact_denoiser(name):
     assert zero_mean(gap + 0.1 * gap.std()) < LEAST
 
 
-@pytest.mark.parametrize("name", [name for name in PROCESS_CASES if name.startswith("gaussian") or "paired" in name])
+@pytest.mark.parametrize("name", [n for n in PROCESS_CASES if n.startswith(("gaussian", "heat")) or "paired" in n])
 def test_a_denoiser_that_knows_the_mean_loses_little(name):
     """At the end of the bound p(x_0 | x_eps) is so narrow that any variance but the process's own would cost much.
 

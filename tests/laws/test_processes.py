@@ -288,9 +288,11 @@ def test_prior_is_the_law_at_one(name):
             case.process.prior(like)
         return
     x1 = case.process.prior(like, Streams.of(8, range(N)))
-    if isinstance(case.process, sf.Gaussian):  # of data of unit variance and mean zero
-        alpha, sigma = case.process.coordinates(1.0, like)
-        assert_law(x1, GaussianMixture(torch.zeros(1, 2, dtype=F64), (alpha**2 + sigma**2).sqrt().reshape(1)))
+    if isinstance(case.process, sf.Gaussian | sf.Heat):  # of data of unit variance and mean zero
+        gaussian = case.process.along(like) if isinstance(case.process, sf.Heat) else case.process
+        alpha, sigma = gaussian.coordinates(1.0, like)
+        std = (alpha**2 + sigma**2).sqrt().flatten().expand(1, 2)
+        assert_law(case.view(x1, 1.0, None), GaussianMixture(torch.zeros(1, 2, dtype=F64), std))
     elif isinstance(x1, Mapping):
         assert_law(
             x1, {"x": GaussianMixture(torch.zeros(1, 2, dtype=F64), numbers(1.0)), "kind": case.truth(1.0)["kind"]}
@@ -334,6 +336,10 @@ def test_times_of_every_shape_are_calls_per_item(name, dtype, shape):
     )
     s, rng = t / 3, Streams.of(10, range(3))
     t, s = t.to(dtype), s.to(dtype)
+    if isinstance(process, sf.Heat) and shape == "(B, L)":
+        with pytest.raises(sf.UserError, match="none of them can have a time of its own"):
+            process.corrupt(x0, t)
+        return
 
     def calls(x0: Any, x_t: Any, source: Any, t: Tensor, s: Tensor, rng: Streams) -> dict[str, Any]:
         at = {"x": t, "kind": t if t.ndim < 2 else t[:, :1]} if isinstance(process, sf.Product) else t

@@ -36,6 +36,7 @@ from tests.laws.cases import (
     MASKED,
     ONE,
     PLANE,
+    ROUND,
     SAMPLER_CASES,
     SCHEDULE_CASES,
     STOCHASTIC,
@@ -422,6 +423,7 @@ BATCHED: dict[str, tuple[Any, Any]] = {
     "edm": (PLANE, sf.Gaussian(SCHEDULE_CASES["edm"])),
     "discrete": (PAIR, sf.Discrete.uniform(3)),
     "masked": (PAIR, MASKED),
+    "heat": (ROUND, sf.Heat(SCHEDULE_CASES["flow"], 0.4)),
     "bridge": (PLANE, sf.Bridge(0.7)),
     "product": (
         Independent({"x": PLANE, "kind": PAIR}),

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from suffuse.codecs.base import ConditionCodec
 from suffuse.errors import UserError
 from suffuse.grids import LogitNormal, LogNormal, TimeLaw, Uniform
@@ -15,6 +17,7 @@ from suffuse.objectives import (
     Coupling,
     EDMWeight,
     ELBOWeight,
+    HeatWeight,
     LearnedWeight,
     MinSNRWeight,
     Objective,
@@ -22,8 +25,9 @@ from suffuse.objectives import (
     UniformWeight,
     Weight,
 )
+from suffuse.parameterizations import PARAMETERIZATIONS, Affine, Parameterization, PerFrequency
 from suffuse.patterns import Pattern
-from suffuse.processes import Gaussian
+from suffuse.processes import Gaussian, Heat, Process
 from suffuse.recipes.recipe import NetworkSection, ObjectiveSection, ProcessSection, Recipe
 from suffuse.schedules import SCHEDULES, Schedule
 
@@ -31,13 +35,27 @@ _TIME_STD, _DROPOUT = 1.2, 0.1
 _COUPLINGS: dict[str, type[Coupling]] = {"assignment": Assignment, "sinkhorn": Sinkhorn}
 
 
-def build_process(section: ProcessSection) -> Gaussian:
-    """The process, which knows whether its noise is coupled to the data."""
-    return Gaussian(_schedule(section), coupled=section.coupling != "independent")
+def build_process(section: ProcessSection) -> Process[Tensor]:
+    """The process of real numbers; a Gaussian one knows whether its noise is coupled to the data."""
+    coupled = section.coupling != "independent"
+    if section.noise_schedule == "heat":
+        if coupled:
+            raise UserError(f"heat spreads with independent noise; leave out --coupling {section.coupling}")
+        return Heat(_schedule(section), section.blur)
+    return Gaussian(_schedule(section), coupled=coupled)
+
+
+def build_form(section: ProcessSection, sigma_data: float) -> Parameterization:
+    """The meaning of what the network gives, for that process."""
+    form = PARAMETERIZATIONS[section.parameterization]
+    assert issubclass(form, Affine)
+    return PerFrequency(form(sigma_data)) if section.noise_schedule == "heat" else form(sigma_data)
 
 
 def _schedule(section: ProcessSection) -> Schedule:
     assert section.noise_schedule is not None
+    if section.noise_schedule == "heat":  # the schedule of what is not blurred
+        return SCHEDULES["edm"]()
     if section.noise_schedule == "bridge":
         raise UserError("a bridge goes between pairs: add --kind pairs, or take another --noise-schedule")
     return SCHEDULES[section.noise_schedule]()
@@ -72,6 +90,13 @@ def build_objective(
         pattern: which parts of an item are shown clean.
     """
     weight = build_weight(recipe.objective, sigma_data)
+    if recipe.process.noise_schedule == "heat":
+        if pattern is not None:
+            raise UserError(
+                "heat spreads from element to element, so that none can be shown clean; add --given 0, or take another "
+                "--noise-schedule"
+            )
+        weight = HeatWeight(weight)
     coupling = _COUPLINGS.get(recipe.process.coupling)
     return Objective(
         build_time_law(recipe, redundancy),

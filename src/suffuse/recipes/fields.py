@@ -18,9 +18,8 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.located import Located
 from suffuse.objectives import Objective
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
 from suffuse.patterns import Places
-from suffuse.recipes.build import build_network, build_objective, build_process, default_multipliers
+from suffuse.recipes.build import build_form, build_network, build_objective, build_process, default_multipliers
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
@@ -97,12 +96,10 @@ class FieldKind(Kind):
         """See the base class."""
         recipe, fields = self.filled(recipe), _fields(codec)
         shape, maps = fields.shape, fields.maps()
-        form = PARAMETERIZATIONS[recipe.process.parameterization]
-        assert issubclass(form, Affine)
         rounds = [fields.grid.axes.index(axis) for axis in fields.grid.periodic]
         seen = (2 * shape[0] + len(maps), *shape[1:])
         network = Located(build_network(recipe.network, seen, conditions, shape[0], rounds), maps)
-        return Denoiser(network, build_process(recipe.process), form(sigma_data), shape)
+        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """With places that are known, or a variable."""

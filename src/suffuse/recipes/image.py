@@ -12,8 +12,7 @@ from suffuse.data.records import PictureReport
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
 from suffuse.objectives import Objective
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
-from suffuse.recipes.build import build_network, build_objective, build_process
+from suffuse.recipes.build import build_form, build_network, build_objective, build_process
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
@@ -60,10 +59,8 @@ class ImageKind(Kind):
         """See the base class."""
         recipe, shape = self.filled(recipe), codec.shape
         assert isinstance(shape, tuple)
-        parameterization = PARAMETERIZATIONS[recipe.process.parameterization]
-        assert issubclass(parameterization, Affine)
         network = build_network(recipe.network, shape, conditions)
-        return Denoiser(network, build_process(recipe.process), parameterization(sigma_data), shape)
+        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """More noise for larger pictures, whose pixels say the same many times over."""

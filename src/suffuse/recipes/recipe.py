@@ -93,10 +93,13 @@ class NetworkSection(Section):
 class ProcessSection(Section):
     """How data is destroyed, and what the network's output means."""
 
-    noise_schedule: Literal["edm", "cosine", "flow", "vp", "bridge"] | None = Field(
+    noise_schedule: Literal["edm", "cosine", "flow", "vp", "heat", "bridge"] | None = Field(
         default=None,
         description="noise schedule, for data of real numbers; by default edm, flow for tables, and for pairs bridge: "
-        "no noise to begin with, but the source",
+        "no noise to begin with, but the source; heat also blurs, as heat spreads",
+    )
+    blur: float = Field(
+        default=0.5, gt=0, description="heat: deviation of its blur in the end, as a share of an item's longest side"
     )
     bridge_sigma: float | None = Field(
         default=None, gt=0, description="bridge: its deviation, of which half is noise in the middle; by default 0.5"

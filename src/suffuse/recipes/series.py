@@ -12,9 +12,8 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import Marked
 from suffuse.objectives import Objective
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
 from suffuse.patterns import Spans
-from suffuse.recipes.build import build_network, build_objective, build_process
+from suffuse.recipes.build import build_form, build_network, build_objective, build_process
 from suffuse.recipes.kind import Kind, fill
 from suffuse.recipes.recipe import Recipe
 
@@ -74,10 +73,8 @@ class SeriesKind(Kind):
         assert isinstance(codec, SeriesCodec)
         recipe = self.filled(recipe)
         channels, length = codec.shape
-        form = PARAMETERIZATIONS[recipe.process.parameterization]
-        assert issubclass(form, Affine)
         network = Marked(build_network(recipe.network, (3 * channels + 1, length), conditions, channels))
-        return Denoiser(network, build_process(recipe.process), form(sigma_data), codec.shape)
+        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), codec.shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """With spans to ask for."""

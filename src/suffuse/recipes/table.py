@@ -14,10 +14,17 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import Mixed
 from suffuse.objectives import EachWeight, ELBOWeight, Objective, Weight
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine, Each, Logits, Parameterization
+from suffuse.parameterizations import Each, Logits, Parameterization
 from suffuse.patterns import Scattered
 from suffuse.processes import Discrete, Process, Product
-from suffuse.recipes.build import build_dropout, build_process, build_time_law, build_weight, network_conditions
+from suffuse.recipes.build import (
+    build_dropout,
+    build_form,
+    build_process,
+    build_time_law,
+    build_weight,
+    network_conditions,
+)
 from suffuse.recipes.kind import Kind, fill
 from suffuse.recipes.recipe import Recipe
 
@@ -69,9 +76,10 @@ class TableKind(Kind):
         processes: dict[str, Process[Any]] = {}
         forms: dict[str, Parameterization] = {}
         if NUMBERS in codec.shape:
-            form = PARAMETERIZATIONS[recipe.process.parameterization]
-            assert issubclass(form, Affine)
-            processes[NUMBERS], forms[NUMBERS] = build_process(recipe.process), form(sigma_data)
+            processes[NUMBERS], forms[NUMBERS] = (
+                build_process(recipe.process),
+                build_form(recipe.process, sigma_data),
+            )
         if TOKENS in codec.shape:
             count = max(codec.sizes)
             masked = recipe.process.jumps == "masked"

@@ -12,9 +12,8 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.frames import Framed
 from suffuse.objectives import Objective
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
 from suffuse.patterns import Frames
-from suffuse.recipes.build import build_network, build_objective, build_process
+from suffuse.recipes.build import build_form, build_network, build_objective, build_process
 from suffuse.recipes.image import mirrored
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
@@ -74,11 +73,9 @@ class VideoKind(Kind):
         assert isinstance(codec, VideoCodec)
         recipe = self.filled(recipe)
         channels, *space = codec.shape
-        form = PARAMETERIZATIONS[recipe.process.parameterization]
-        assert issubclass(form, Affine)
         seen = (4 * channels + 2, *space)
         network = Framed(build_network(recipe.network, seen, conditions, channels, frames=True))
-        return Denoiser(network, build_process(recipe.process), form(sigma_data), codec.shape)
+        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), codec.shape)
 
     def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
         """With frames to ask for, and more noise for larger ones, whose pixels say the same many times over."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from suffuse import grids
 from suffuse.denoiser import Denoiser
-from suffuse.processes import Gaussian, Product
+from suffuse.processes import Gaussian, Heat, Product
 from suffuse.samplers.ancestral import Ancestral
 from suffuse.samplers.base import Sampler
 from suffuse.samplers.composed import Leafwise
@@ -32,8 +32,8 @@ def default(denoiser: Denoiser, evaluations: int) -> tuple[Sampler, Tensor]:
     """The sampler and the grid for so many evaluations.
 
     For Gaussian processes that is Adams' method on the velocity of the straightened flow in units of the data, of
-    an order that rises with the number of steps; for all others the process's own kernel, and for a product each leaf
-    as it would walk alone.
+    an order that rises with the number of steps; for all others the process's own kernel, of heat without its noise,
+    and for a product each leaf as it would walk alone.
 
     Args:
         denoiser: of any process.
@@ -55,6 +55,7 @@ def default(denoiser: Denoiser, evaluations: int) -> tuple[Sampler, Tensor]:
             for name, part in process.parts.items()
         }
         return Leafwise(parts), grids.uniform(evaluations)
-    if not isinstance(process, Gaussian):
+    if not isinstance(process, Gaussian | Heat):
         return Ancestral(1.0), grids.uniform(evaluations)
-    return Adams(order, scale=scale), grids.straight(process.schedule, evaluations, scale * denoiser.sigma_data, _POWER)
+    times = grids.straight(process.schedule, evaluations, scale * denoiser.sigma_data, _POWER)
+    return Adams(order, scale=scale) if isinstance(process, Gaussian) else Ancestral(0.0), times
