@@ -54,12 +54,12 @@ def evaluate_source(
     """
     protocol, kind = protocol_of(model.codec.kind), model.codec.kind
     _prepare(out)
-    opened, report = scanned(source, model)
+    opened, report = scanned(source, model, windows=True)
     places = [*report.keep]
     if training is None:
         other, known, real = opened, places[0::2][:n], places[1::2][:n]
     else:
-        other, all_known = scanned(training, model)
+        other, all_known = scanned(training, model, windows=True)
         known, real = _spread(all_known.keep, n), _spread(places, n)
     if min(len(known), len(real)) < _LEAST:
         raise UserError(f"{opened.name} has {len(places)} items, which are too few to compare with; give at least 16")

@@ -61,13 +61,18 @@ def score_source(
     return scores
 
 
-def scanned(source: str | Path | Source, model: Model) -> tuple[Source, Report]:
+def scanned(source: str | Path | Source, model: Model, windows: bool = False) -> tuple[Source, Report]:
     """Open a source of the kind of a model, look at every item, and say what was found.
+
+    Args:
+        source: anything that ``open_source`` opens, or an opened source.
+        model: whose kind it is to be of.
+        windows: whether items that are longer than what the model sees at once are cut.
 
     Raises:
         UserError: the data cannot be used, or is of another kind.
     """
-    kind, steps = model.codec.kind, model.codec.steps
+    kind, steps = model.codec.kind, model.codec.window if windows else model.codec.steps
     opened = source if isinstance(source, Source) else open_source(source, kind=kind)
     if opened.kind != kind:
         raise UserError(f"{opened.name} holds data of the kind {opened.kind}, and the model is of {kind}")

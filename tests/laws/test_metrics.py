@@ -9,7 +9,7 @@ import torch
 
 import suffuse as sf
 from suffuse.errors import UserError
-from suffuse.metrics import grids, images, restoration, tables, texts
+from suffuse.metrics import clips, grids, images, restoration, tables, texts
 from suffuse.metrics.bootstrap import bootstrap, mean_interval
 from suffuse.metrics.tables import Columns
 
@@ -209,6 +209,32 @@ def test_resampling_is_that_of_the_seed():
     one, again, other = (bootstrap(lambda rows: values[rows].mean(), [10], seed=seed) for seed in (0, 0, 1))
     assert one == again
     assert one != other
+
+
+# Clips
+
+
+def moving(n: int, seed: int, speed: int = 1) -> torch.Tensor:
+    """(N, 1, 5, 12, 12): a square anywhere, that goes to the right or to the left by so many pixels a frame."""
+    rng = np.random.default_rng(seed)
+    state = torch.full((n, 1, 5, 12, 12), -1.0)
+    for item, x, y, way in zip(state, rng.integers(12, size=n), rng.integers(9, size=n), (-1, 1) * n, strict=False):
+        for frame in range(5):
+            item[0, frame, y : y + 3, [(x + way * speed * frame + column) % 12 for column in range(3)]] = 1.0
+    return state
+
+
+def test_clips_that_move_otherwise_are_further_off():
+    """Twice as fast, not at all, and blended: against clips of the same law."""
+    real = moving(120, 0)
+    judge = clips.judge_of(moving(150, 9), None)
+    same = clips.frechet(real, moving(120, 1), judge)
+    still = real[:, :, :1].expand_as(real)
+    mixed = clips.blended(real, 1, 4)
+    for other in (moving(120, 2, 2), still, mixed):
+        assert clips.frechet(real, other, judge).low > 2 * same.high
+    assert clips.frechet(real, real, judge).value == pytest.approx(0, abs=1e-6)
+    assert clips.psnr(real, real).tolist() == [60.0] * 120
 
 
 # Restored pictures

@@ -1,5 +1,6 @@
 """Videos: files of real codecs, every mistake in them that we know of, networks of frames, and the verbs."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from suffuse.codecs.video import VideoCodec
 from suffuse.data.clips import ClipFilm, FileFilm, VideoSource, VideosReport
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
+from suffuse.evaluation import evaluate_source
 from suffuse.learn import train
 from suffuse.model import Model
 from suffuse.networks import Transformer, UNet
@@ -493,6 +495,25 @@ def test_a_trained_model_draws_goes_on_and_scores(trained: tuple[Path, Model]):
     assert len(scores) == 1
     assert np.isfinite(scores[0].nats)
     assert model.generate(1, size=(6, 16, 20))[0].size == (6, 16, 20)
+
+
+def test_what_is_drawn_and_filled_is_measured(trained: tuple[Path, Model]):
+    folder, model = trained
+    found = {
+        figure.name: figure
+        for figure in evaluate_source(model, folder / "clips", folder / "report", folder / "clips", evaluations=4)
+    }
+    names = ["nats", "bits per dimension", "Frechet distance", "spectrum error", "nearer to training"]
+    assert list(found) == [*names, "PSNR in between", "PSNR next"]
+    blend = found["PSNR in between"]
+    assert blend.reference is not None
+    assert blend.found.value < blend.reference.value  # after four steps nothing is learned
+    near = found["Frechet distance"]
+    assert near.reference is not None
+    assert near.found.value > 10 * near.reference.value
+    about = json.loads((folder / "report" / "report.json").read_text())
+    assert about["real"] == 9  # windows of four frames, of three clips of fourteen
+    assert (folder / "report" / "samples.png").is_file()
 
 
 def test_still_pictures_are_animated_and_small_clips_made_large_on_the_command_line(trained: tuple[Path, Model]):

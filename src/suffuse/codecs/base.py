@@ -57,6 +57,11 @@ class Codec(ABC):
         return None
 
     @property
+    def window(self) -> int | None:
+        """Steps of the windows that items are cut to where they are compared one with another; None for whole items."""
+        return self.steps
+
+    @property
     def quantum(self) -> float | None:
         """Distance between neighbouring values of a state whose raw items have no values between; or None."""
         return None

@@ -62,6 +62,11 @@ class VideoCodec(Codec):
         return channels, self.length, height, width
 
     @property
+    def window(self) -> int:
+        """T."""
+        return self.length
+
+    @property
     def quantum(self) -> float:
         """2 / 255."""
         return self.frames.quantum

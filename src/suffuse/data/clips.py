@@ -392,7 +392,8 @@ class VideoSource(Source):
         """Find the times of all frames of each film, and decode one in its middle; of windows there is nothing new."""
         if self.windows is not None:
             report = self.report
-            return Report(self.name, report.found, report.left_out, report.notes, len(self), range(len(self)))
+            found = len(self) + len(report.left_out)
+            return Report(self.name, found, report.left_out, report.notes, len(self), range(len(self)))
         left_out, seen = list(self.report.left_out), dict[int, _Seen]()
         for position, result in enumerate(in_order(_look, self.films, workers())):
             if isinstance(result, _Seen):
