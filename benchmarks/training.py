@@ -9,6 +9,9 @@ interleaved, and the table gives medians. FLOPs are torch's count in float32; at
 misses on a CPU, is added by hand: 12 N M d per head and layer. Memory is the growth of a process of its own
 from after a step with one picture to the peak of steps with 32. A peer that cannot be imported is left out,
 and said so (pip install -e '.[bench]').
+
+A table of its own (--lengths: that one alone) has waves and clips, four to a batch, each length twice the one before:
+work, time and memory should double as well. A wave of so many samples has one channel, a clip of so many frames three.
 """
 
 import argparse
@@ -40,6 +43,22 @@ def suffuse_unet(width: int, blocks: int) -> tuple[nn.Module, Call]:
 
 def suffuse_transformer(patch: int) -> tuple[nn.Module, Call]:
     network = Transformer(3, patch=patch, width=192, depth=4, heads=3)
+    return network, lambda network, x, t: network(x, t * 0.04 - 20)
+
+
+def suffuse_waves(kind: str) -> tuple[nn.Module, Call]:
+    if kind == "UNet":
+        network: nn.Module = UNet(1, dimensions=1, width=32, multipliers=(1, 2, 4, 4), blocks=1, attention=())
+    else:
+        network = Transformer(1, dimensions=1, patch=16, width=128, depth=4)
+    return network, lambda network, x, t: network(x, t * 0.04 - 20)
+
+
+def suffuse_clips(kind: str) -> tuple[nn.Module, Call]:
+    if kind == "UNet":
+        network: nn.Module = UNet(3, dimensions=3, frames=True, patch=2, width=32, multipliers=(1, 2, 2), blocks=1)
+    else:
+        network = Transformer(3, dimensions=3, frames=True, patch=4, width=128, depth=4)
     return network, lambda network, x, t: network(x, t * 0.04 - 20)
 
 
@@ -118,7 +137,16 @@ TRANSFORMERS = {
     "Suffuse Transformer, patch 2": lambda: suffuse_transformer(2),
     "diffusers DiTTransformer2DModel, patch 2": lambda: diffusers_transformer(2),
 }
-NETWORKS = UNETS | TRANSFORMERS
+WAVES = {f"{kind}, {n} samples": (kind, 1, n) for kind in ("UNet", "Transformer") for n in (1024, 2048, 4096, 8192)}
+CLIPS = {f"{kind}, {n} frames": (kind, 3, n, SIZE, SIZE) for kind in ("UNet", "Transformer") for n in (8, 16, 32, 64)}
+LENGTHS = {name: (4, *shape) for name, (_, *shape) in (WAVES | CLIPS).items()}
+"""Shapes of the batches of networks in one and three dimensions."""
+NETWORKS = (
+    UNETS
+    | TRANSFORMERS
+    | {name: lambda kind=kind: suffuse_waves(kind) for name, (kind, *_) in WAVES.items()}
+    | {name: lambda kind=kind: suffuse_clips(kind) for name, (kind, *_) in CLIPS.items()}
+)
 
 
 def name_torchvision_operators() -> None:
@@ -146,7 +174,7 @@ class Contestant:
     half: bool
     last: bool
     compiled: bool = False
-    batch: int = BATCH
+    batch: int | None = None
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -155,8 +183,10 @@ class Contestant:
         layout = torch.channels_last if self.last else torch.contiguous_format
         self.network = network.to(self.device, memory_format=layout).train()
         self.parameters = sum(p.numel() for p in network.parameters())
+        batch, *shape = LENGTHS.get(self.name, (BATCH, 3, SIZE, SIZE))
+        self.batch = self.batch or batch
         self.data, self.noise = (
-            torch.randn(self.batch, 3, SIZE, SIZE, device=self.device).to(memory_format=layout) for _ in range(2)
+            torch.randn(self.batch, *shape, device=self.device).to(memory_format=layout) for _ in range(2)
         )
         self.t = torch.linspace(0, 999, self.batch, device=self.device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, fused=True)
@@ -201,7 +231,7 @@ def flops(name: str) -> float:
     contestant = Contestant(name, "cpu", half=False, last=False)
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         contestant.step()
-    return counter.get_total_flops() / BATCH
+    return counter.get_total_flops() / contestant.batch
 
 
 def peak(device: str, dtype: torch.dtype) -> tuple[float, float]:
@@ -290,14 +320,31 @@ def race(family: dict[str, Callable], device: str, rounds: int) -> None:
                 contestant.time(2)
         best = {name: min((c for c in contestants if c.name == name), key=lambda c: c.median) for name in names}
         for name, winner in best.items():
-            rate = counts[name] * BATCH / winner.median / 1e9
+            rate = counts[name] * winner.batch / winner.median / 1e9
             layout = "own" if "Suffuse" in name else "last" if winner.last else "first"
             print(
                 f"| {name} | {winner.parameters / 1e6:.2f} M | {counts[name] / 1e6:.0f} "
-                f"| {'bf16' if half else 'fp32'} | {layout} | {BATCH / winner.median:.0f} | {rate:.0f} "
+                f"| {'bf16' if half else 'fp32'} | {layout} | {winner.batch / winner.median:.0f} | {rate:.0f} "
                 f"| {rate / ceiling:.0%} | {memory(winner):.0f} |"
             )
         print(f"| *peak* | | | {'bf16' if half else 'fp32'} | | | {ceiling:.0f} | 100% | |", flush=True)
+
+
+def growth(device: str, rounds: int) -> None:
+    """Print what steps of longer and longer items take, and how often what the item of half the length takes."""
+    print("\n| network | MFLOP | of half | ms a step | of half | MiB | of half |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    contestants = [Contestant(name, device, half=False, last=False) for name in LENGTHS]
+    for _ in range(rounds):
+        for contestant in contestants:
+            contestant.time(1)
+    before = [0.0, 0.0, 0.0]
+    for number, contestant in enumerate(contestants):
+        now = [flops(contestant.name) / 1e6, contestant.median * 1e3, memory(contestant)]
+        ratios = ["" if number % 4 == 0 else f"{a / b:.2f}" for a, b in zip(now, before, strict=True)]
+        cells = " | ".join(f"{figure:.0f} | {ratio}" for figure, ratio in zip(now, ratios, strict=True))
+        print(f"| {contestant.name} | {cells} |", flush=True)
+        before = now
 
 
 def compiling(device: str, rounds: int) -> None:
@@ -326,6 +373,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--lengths", action="store_true", help="only the table of waves and clips")
     parser.add_argument("--memory", metavar="NETWORK", help="only print the memory of one network, in MiB")
     parser.add_argument("flags", nargs="*", choices=("half", "last", []), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -336,9 +384,11 @@ def main() -> None:
         print(grown(args.memory, args.device, "half" in args.flags, "last" in args.flags))
         return
     print(f"torch {torch.__version__}, {args.device}, {torch.get_num_threads()} threads, batch {BATCH}")
-    race(UNETS, args.device, args.rounds)
-    race(TRANSFORMERS, args.device, args.rounds)
-    if not args.no_compile:
+    if not args.lengths:
+        race(UNETS, args.device, args.rounds)
+        race(TRANSFORMERS, args.device, args.rounds)
+    growth(args.device, min(args.rounds, 3))
+    if not (args.no_compile or args.lengths):
         compiling(args.device, args.rounds)
 
 

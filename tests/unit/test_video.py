@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from suffuse import Denoiser, Gaussian, schedules
 from suffuse.clips import Clip, strips, write_gif, write_mp4
 from suffuse.codecs.video import VideoCodec
 from suffuse.data.clips import ClipFilm, FileFilm, VideoSource, VideosReport
@@ -30,10 +32,12 @@ from suffuse.model import Model
 from suffuse.networks import Transformer, UNet
 from suffuse.networks.frames import Framed
 from suffuse.outputs import output_of
+from suffuse.parameterizations import EDM
 from suffuse.patterns import Frames
 from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
 from suffuse.rng import Streams
 from suffuse.training.config import TrainingConfig
+from suffuse.training.memory import needed
 
 RATES = (Fraction(25), Fraction(30000, 1001), Fraction(10), Fraction(60))
 
@@ -415,6 +419,14 @@ def test_work_grows_linearly_with_the_length_of_a_clip(kind: str):
 
     assert flops(16) < 2.2 * flops(8)
     assert flops(32) < 2.2 * flops(16)
+
+
+@pytest.mark.parametrize("kind", ["unet", "transformer"])
+def test_memory_grows_linearly_with_the_length_of_a_clip(kind: str):
+    denoiser = Denoiser(build(kind), Gaussian(schedules.EDM()), EDM(0.5))
+    sizes = [needed(denoiser, torch.zeros(1, 2, n, 16, 16), None, TrainingConfig())[1] for n in (8, 16, 32, 64)]
+    for short, long in pairwise(sizes):
+        assert 1.9 < long / short < 2.1
 
 
 def test_the_network_is_shown_the_nearest_frames_that_are_known():
