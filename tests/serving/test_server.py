@@ -219,6 +219,8 @@ def test_mistakes_are_told_in_a_sentence_that_names_no_path(server: Server):
         (GENERATE, {"json": {"condition": "bird"}}, 400, "bird"),
         (GENERATE, {"json": {"sampler": "magic"}}, 400, "no sampler 'magic'"),
         (GENERATE, {"json": {"side": [4]}}, 400, "8x8 and larger"),
+        (GENERATE, {"json": {"side": [90_000, 90_000]}}, 422, "at most 16777216 pixels"),
+        (f"{small}/score", {"files": {"mask": ("a.png", png())}}, 422, "mask: score takes the files file, and options"),
         (GENERATE, {"content": b"{", "headers": {"content-type": "application/json"}}, 422, "JSON"),
         (f"{small}/edit", {}, 422, "file: Field required"),
         (f"{small}/edit", form(b"not a picture"), 400, "the upload is no picture"),

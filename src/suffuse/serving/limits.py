@@ -10,7 +10,8 @@ class Limits:
     Args:
         queue: jobs that wait, at most.
         upload: bytes of a request, at most.
-        pixels: of an uploaded picture, at most.
+        pixels: of an uploaded picture, of a frame, or of all that is drawn, at most.
+        seconds: of an uploaded recording, at most.
         items: that are drawn or read for one request, at most.
         steps: of a walk, at most.
         kept: seconds that a result is kept after its job is done.
@@ -19,6 +20,7 @@ class Limits:
     queue: int = 64
     upload: int = 32 * 2**20
     pixels: int = 2**24
+    seconds: float = 600.0
     items: int = 1024
     steps: int = 1000
     kept: float = 3600.0

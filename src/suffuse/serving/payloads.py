@@ -24,6 +24,10 @@ FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sequence": (".fasta", ".fa", ".txt", ".csv"),
         "table": (".csv", ".tsv", ".jsonl"),
         "series": (".csv", ".tsv", ".jsonl"),
+        "audio": (".wav", ".flac", ".ogg", ".mp3"),
+        "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"),
+        "field": (".nc",),
+        "music": (".mid", ".midi", ".musicxml", ".xml"),
     }
 )
 """Suffixes of files that are read of each kind of data: none that is unpacked, and so may be larger than it seems."""
@@ -34,8 +38,12 @@ _MEDIA = {
     ".fasta": "text/x-fasta",
     ".txt": "text/plain; charset=utf-8",
     ".zip": "application/zip",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mid": "audio/midi",
+    ".nc": "application/netcdf",
 }
-_SHEETS = ("sheet.png", "side-by-side.png")
+_SHEETS = ("sheet.png", "side-by-side.png", "strips.png", "sounds.png", "roll.png")
 """Beside the items themselves, for people to look at."""
 
 
@@ -61,6 +69,8 @@ def read(model: Model, kind: str, file: tuple[str, bytes], limits: Limits) -> li
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"upload{suffix}"
         path.write_bytes(data)
+        if kind in ("audio", "video"):
+            _check_stream(path, limits)
         try:
             source = open_source(path, kind=kind).cut(model.codec.steps, model.codec.steps)
             report = source.scan()
@@ -89,6 +99,23 @@ def _check_pixels(data: bytes, most: int) -> None:
         raise UserError("the upload is no picture that can be read") from error
     if width * height > most:
         raise UserError(f"the upload is of {width}x{height} pixels, and at most {most} in all are taken")
+
+
+def _check_stream(path: Path, limits: Limits) -> None:
+    """Look at what the header of a recording says alone; what it does not say, the source that reads it finds out."""
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(str(path)) as container:
+            seconds = (container.duration or 0) / av.time_base
+            pixels = max((each.width * each.height for each in container.streams.video), default=0)
+    except FFmpegError as error:
+        raise UserError("the upload is no recording that can be read") from error
+    if seconds > limits.seconds:
+        raise UserError(f"the upload lasts {seconds:.0f} seconds, and at most {limits.seconds:.0f} are taken")
+    if pixels > limits.pixels:
+        raise UserError(f"the upload has frames of {pixels} pixels, and at most {limits.pixels} are taken")
 
 
 def write(model: Model, items: Any, form: str | None = None) -> Result:

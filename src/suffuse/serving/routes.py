@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
 
-from suffuse.errors import UserError
 from suffuse.serving.engine import Engine
 from suffuse.serving.service import EngineOf
 from suffuse.serving.store import Job, State
@@ -51,22 +51,43 @@ async def generate(model: str, asked: Generate, http: Request, engine: EngineOf)
 def _uploading(verb: str, request: type[Asked]) -> Callable[..., Coroutine[Any, Any, Response]]:
     """The route of a verb that is told files."""
 
-    async def route(
-        model: str,
-        http: Request,
-        engine: EngineOf,
-        file: Annotated[UploadFile, File(description="of the kind of the model")],
-        mask: Annotated[UploadFile | None, File(description="a picture, for what takes one")] = None,
-        options: Annotated[str, Form(description="the options of the verb, as a JSON object")] = "{}",
-    ) -> Response:
-        if mask is not None and "mask" not in request.uploads:
-            raise UserError(f"{verb} takes no mask")
-        given = {"file": file} if mask is None else {"file": file, "mask": mask}
-        files = {name: (_suffix(upload.filename), await upload.read()) for name, upload in given.items()}
-        return await answered(engine, http, model, verb, _parsed(request, options), files)
+    async def route(model: str, http: Request, engine: EngineOf) -> Response:
+        async with http.form(max_files=len(request.uploads), max_fields=1) as form:
+            files, options = await _sent(form, verb, request)
+        return await answered(engine, http, model, verb, options, files)
 
-    route.__doc__ = f"{request.__doc__}\n\nOptions, as a JSON object: {', '.join(request.model_fields)}."
+    route.__doc__ = request.__doc__
     return route
+
+
+async def _sent(form: FormData, verb: str, request: type[Asked]) -> tuple[Files, Asked]:
+    """The uploads of a form, and its options."""
+    files: dict[str, tuple[str, bytes]] = {}
+    options = "{}"
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and name in request.uploads:
+            files[name] = (_suffix(value.filename), await value.read())
+        elif isinstance(value, str) and name == "options":
+            options = value
+        else:
+            raise HTTPException(422, f"{name[:64]}: {verb} takes the files {', '.join(request.uploads)}, and options")
+    if "file" not in files:
+        raise HTTPException(422, "file: Field required")
+    return files, _parsed(request, options)
+
+
+def _form_of(request: type[Asked]) -> dict[str, Any]:
+    """What OpenAPI says of that form: FastAPI knows no JSON in the fields of one."""
+    options = request.model_json_schema()
+    binary = {"type": "string", "format": "binary"}
+    schema = {
+        "type": "object",
+        "properties": {**{name: binary for name in request.uploads}, "options": options},
+        "required": ["file", *(["options"] if options.get("required") else [])],
+        "additionalProperties": False,
+    }
+    content = {"schema": schema, "encoding": {"options": {"contentType": "application/json"}}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
 for _verb, _request in VERBS.items():
@@ -79,6 +100,7 @@ for _verb, _request in VERBS.items():
             operation_id=_verb,
             response_class=Response,
             responses=_ANSWERS,
+            openapi_extra=_form_of(_request),
         )
 
 
@@ -109,6 +131,8 @@ async def answered(engine: Engine, http: Request, model: str, verb: str, asked: 
         raise HTTPException(404, f"there is no model {model!r}; there are {', '.join(engine.models)}")
     if asked.size > limits.items:
         raise HTTPException(422, f"at most {limits.items} items are drawn at once, not {asked.size}")
+    if asked.pixels > limits.pixels:
+        raise HTTPException(422, f"at most {limits.pixels} pixels are drawn at once, not {asked.pixels}")
     if (asked.model_dump().get("steps") or 0) > limits.steps:
         raise HTTPException(422, f"a walk has at most {limits.steps} steps")
     job = await asyncio.to_thread(engine.submit, model, verb, asked, files)

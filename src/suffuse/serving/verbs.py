@@ -1,6 +1,7 @@
 """What can be asked of a model over HTTP: the numbers and words of each verb, and the call that answers."""
 
 import json
+import math
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from suffuse.errors import UserError
+from suffuse.filling import hollowed
 from suffuse.model import Model
 from suffuse.outputs import output_of
 from suffuse.serving.limits import Limits
@@ -31,6 +33,11 @@ Guidance = Annotated[float | None, Field(ge=0, le=100, description="weight of th
 Form = Annotated[str | None, Field(pattern="^[a-z0-9]{1,8}$", description="suffix of another form of the result: csv")]
 
 
+def _example(**values: Any) -> ConfigDict:
+    """What OpenAPI shows of a request."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
 class Request(BaseModel):
     """The numbers and words of a request."""
 
@@ -42,6 +49,11 @@ class Request(BaseModel):
     def size(self) -> int:
         """How many items it asks for."""
         return 1
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it asks for, where it says so."""
+        return 0
 
     @abstractmethod
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
@@ -55,6 +67,7 @@ class Request(BaseModel):
 class Generate(Request):
     """Draw new samples."""
 
+    model_config = _example(n=4, condition="cat", steps=30, seed=3)
     uploads: ClassVar[tuple[str, ...]] = ()
     n: Annotated[int, Field(ge=1, description="how many")] = 1
     condition: Condition = None
@@ -62,7 +75,10 @@ class Generate(Request):
     guidance: Guidance = None
     sampler: str | None = None
     seed: Seed = 0
-    side: Annotated[list[int] | None, Field(max_length=3, description="of pictures: side, or height and width")] = None
+    side: Annotated[
+        list[Annotated[int, Field(ge=1)]] | None,
+        Field(max_length=3, description="of pictures: side, or height and width"),
+    ] = None
     seamless: bool = False
     format: Form = None
 
@@ -70,6 +86,11 @@ class Generate(Request):
     def size(self) -> int:
         """See the base class."""
         return self.n
+
+    @property
+    def pixels(self) -> int:
+        """See the base class."""
+        return self.n * math.prod(self.side if len(self.side) > 1 else self.side * 2) if self.side else 0
 
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
         """See the base class."""
@@ -122,6 +143,7 @@ def _columns(requests: Sequence[Generate]) -> Any:
 class Restore(Request):
     """Draw items from what was measured of one: draws, their mean, and where they differ."""
 
+    model_config = _example(operator="super-resolve:4", draws=4)
     uploads: ClassVar[tuple[str, ...]] = ("file", "mask")
     operator: Annotated[str, Field(max_length=64, description="as super-resolve:4; inpaint takes the upload mask")]
     noise: Annotated[float | None, Field(ge=0)] = None
@@ -172,6 +194,7 @@ class Restore(Request):
 class Edit(Request):
     """Change items: noise them to a strength and walk back, as a whole or where a mask is white."""
 
+    model_config = _example(strength=0.6, condition="dog")
     uploads: ClassVar[tuple[str, ...]] = ("file", "mask")
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5
     draws: Annotated[int, Field(ge=1)] = 1
@@ -207,6 +230,11 @@ class Edit(Request):
 class Infill(Request):
     """Fill the holes of items, given the rest of each, which stays as it is."""
 
+    model_config = _example(holes=["1.2:1.25"])
+    holes: Annotated[
+        tuple[Annotated[str, Field(max_length=64)], ...],
+        Field(max_length=64, description="from:to, in seconds of sound, frames of a video, bars of music"),
+    ] = ()
     draws: Annotated[int, Field(ge=1)] = 1
     condition: Condition = None
     steps: Steps = None
@@ -221,7 +249,7 @@ class Infill(Request):
 
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
         """See the base class."""
-        items = read(model, model.codec.kind, files["file"], limits)
+        items = hollowed(model, read(model, model.codec.kind, files["file"], limits), self.holes)
         filled = model.infill(
             model.codec.collect(items),
             condition=self.condition,
@@ -237,6 +265,7 @@ class Infill(Request):
 class Translate(Request):
     """Draw for each item what it became in training; of a label map the likeliest, unless draws are asked for."""
 
+    model_config = _example(draws=4)
     draws: Annotated[int, Field(ge=1)] | None = None
     steps: Steps = None
     guidance: Guidance = None
@@ -260,6 +289,7 @@ class Translate(Request):
 class Score(Request):
     """Say how likely a model finds every item."""
 
+    model_config = _example(evaluations=64)
     condition: Condition = None
     method: Literal["elbo", "ode"] = "elbo"
     evaluations: Annotated[int, Field(ge=2, le=4096)] = 64
@@ -282,6 +312,7 @@ class Score(Request):
 class Classify(Request):
     """Say what every item is."""
 
+    model_config = _example(prior="data")
     of: str | None = None
     prior: Literal["even", "data"] = "even"
     evaluations: Annotated[int | None, Field(ge=2, le=65536)] = None
@@ -306,6 +337,7 @@ class Classify(Request):
 class Embed(Request):
     """Turn every item into a vector."""
 
+    model_config = _example(t=0.1)
     t: Annotated[float, Field(gt=0, lt=1)] = 0.1
     draws: Annotated[int, Field(ge=1, le=64)] = 4
     seed: Seed = 0
