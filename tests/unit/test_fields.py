@@ -13,6 +13,7 @@ from torch import nn
 from suffuse.codecs.fields import FieldCodec
 from suffuse.data.fields import FieldSource, of_dataset
 from suffuse.data.sources import open_source
+from suffuse.demos.solvers import HEAT
 from suffuse.errors import UserError
 from suffuse.fields import later, step_between
 from suffuse.learn import train
@@ -379,6 +380,23 @@ def test_the_command_line_says_what_to_do(tmp_path: Path):
     assert wrong.returncode
     assert "cannot be read as NetCDF" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+# Equations
+
+
+def test_heat_that_leaves_a_place_arrives_at_its_neighbours():
+    rng = np.random.default_rng(0)
+    temperature, conductivity = rng.normal(size=(5, 6)), np.exp(rng.normal(size=(5, 6)))
+    flow = np.zeros_like(temperature)
+    for y, x in np.ndindex(5, 6):
+        for other in (((y + 1) % 5, x), (y, (x + 1) % 6)):
+            across = (conductivity[y, x] + conductivity[other]) / 2 * (temperature[other] - temperature[y, x])
+            flow[y, x] += across
+            flow[other] -= across
+    given = {"conductivity": torch.from_numpy(conductivity)[None], "source": torch.zeros(1, 5, 6)}
+    rate = HEAT.rate(torch.from_numpy(temperature)[None, None], given)[0, 0].numpy()
+    np.testing.assert_allclose(rate, flow - 0.01 * temperature, atol=1e-12)
 
 
 # Circles

@@ -8,30 +8,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from suffuse import learn
+from suffuse.codecs.changes import ChangeCodec
 from suffuse.codecs.pictures import SOURCE
 from suffuse.data.fields import NEXT, FieldSource, of_dataset
-from suffuse.data.loader import Batches
-from suffuse.demos.regression import AtTheEnd
+from suffuse.demos.regression import regression
 from suffuse.demos.solvers import HEAT, REACTION, Problem, solved
 from suffuse.fields import Fields
 from suffuse.guidance import Observed
 from suffuse.maps import maps
 from suffuse.metrics.fields import residual, rmse, spectrum_ratio, spread_over_error
 from suffuse.model import Model
-from suffuse.objectives import Objective, UniformWeight
 from suffuse.operators import Function
 from suffuse.pictures import save_png
 from suffuse.progress import Progress
-from suffuse.recipes.build import build_dropout
 from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
-from suffuse.recipes.registry import KINDS
 from suffuse.rolling import rollout
 from suffuse.samplers import sample
 from suffuse.training.config import TrainingConfig
-from suffuse.training.trainer import train as fit
 
 _TRAINED, _TESTED, _FRAMES = 40, 6, 56
 """Runs to train on, others to test with, and states of each."""
@@ -39,6 +35,8 @@ _AHEAD, _DRAWS, _ONE_STEP = 50, 4, 8
 """Steps of a rollout, its draws, and draws of a single step."""
 _EVERY = 9
 """States of the test runs that single steps are taken from, one of so many."""
+_SEVERAL = 3
+"""Of these, one of so many is drawn with the equation as well."""
 _SHOWN = (0, 9, 24, 49)
 
 
@@ -63,11 +61,11 @@ def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: 
         data=DataSection(
             kind=NEXT, periodic=("y", "x"), target=",".join(problem.variables), condition=_numbers(source)
         ),
-        network=NetworkSection(width=32, multipliers=(1, 2), blocks=1, attention=()),
+        network=NetworkSection(width=48, multipliers=(1, 2), blocks=1, attention=(), patch=2),
         objective=ObjectiveSection(condition_dropout=0.0),
         sampling=SamplingSection(sampling_steps=8),
         training=TrainingConfig(
-            batch=16,
+            batch=8,
             learning_rate=2e-3,
             held_out=0.02,
             evaluate_every=None if minutes else images / 3,
@@ -132,58 +130,30 @@ class Runs:
 
     def lawful(self, model: Model, before: Sequence[Fields], noise: float, seed: int) -> list[Fields]:
         """Draws of what comes next that are told that the equation holds, but for noise in deviations of the change."""
-        codec: Any = model.codec
-        start = torch.from_numpy(self.values(before)).float()
-        given = {name: each.float() for name, each in self.told(before).items()}
-        unit = torch.tensor([each.deviation * codec.scales[each.name] for each in codec.fields.variables])
-        unit = unit.reshape(-1, 1, 1).float()
+        codec = model.codec
+        assert isinstance(codec, ChangeCodec)
+        present = torch.from_numpy(codec.fields.elements(before)).float()
+        scale = torch.tensor([[[codec.scales[name]]] for name in codec.fields.names])
+        given, start = {name: each.float() for name, each in self.told(before).items()}, _values(codec, present)
+        unit = (_values(codec, present + scale) - start).square().mean((0, 2, 3), keepdim=True).sqrt()
 
         def left(x: Tensor) -> Tensor:
-            step = self.problem.step
-            return residual(start, start + unit * x, lambda u: self.problem.rate(u, given), step) * step / unit
+            after, step = _values(codec, present + scale * x), self.problem.step
+            return residual(start, after, lambda u: self.problem.rate(u, given), step) * step / unit
 
         x1, told, rng = model.start(model.told_of(before, {SOURCE: before}), range(seed, seed + len(before)))
         assert isinstance(x1, Tensor)
-        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, "dps")
-        sampler, times = model.solver(model.sampling.sampling_steps or 1, 1.0)
+        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, "pigdm")
+        sampler, times = model.solver(model.sampling.sampling_steps or 1, 1.0, model.sampling.sampler)
         state = sample(observed, sampler, x1, times, told, rng)
         return [codec.in_place_of(item, change) for item, change in zip(before, codec.decode(state), strict=True)]
 
 
-def regression(source: FieldSource, like: Model, run: Path) -> Model:
-    """The same network with fresh weights, which sees no noise and answers with the mean, trained as long."""
-    kind = KINDS[like.recipe.data.kind or like.codec.kind]
-    recipe = like.recipe.model_copy(
-        update={"process": like.recipe.process.model_copy(update={"parameterization": "data"})}
-    )
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.training.seed)
-        model = Model(like.codec, like.conditions, recipe, like.origin)
-    network: Any = model.denoiser.network
-    model.denoiser.network = _Unseen(network)
-    told = {name: (name, codec) for name, codec in like.conditions.items() if name in source.fields}
-    data = learn.TrainingData(Batches(source, kind.packer(recipe, like.codec), told), recipe, kind)
-    run.mkdir(parents=True, exist_ok=True)
-    fit(
-        model.denoiser,
-        Objective(AtTheEnd(), UniformWeight(), dropout=build_dropout(recipe.objective)),
-        data,
-        recipe.training,
-        run,
-        save_model=lambda folder, weights, progress: model.write(folder, weights),
-    )
-    return model
-
-
-class _Unseen(nn.Module):
-    """A network that is shown nothing of the state, and so answers by what it is told alone."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, level: Tensor, condition: Any = None) -> Any:
-        return self.network(torch.zeros_like(x), level, condition)
+def _values(codec: ChangeCodec, elements: Tensor) -> Tensor:
+    """Fields (B, C, H, W) of their elements, as the codec decodes them, for derivatives."""
+    pairs = zip(codec.fields.variables, elements.unbind(1), strict=True)
+    moved = [(each, part * each.deviation + torch.from_numpy(each.mean).float()) for each, part in pairs]
+    return torch.stack([part.exp() if each.logarithm else part for each, part in moved], 1)
 
 
 def measured(model: Model, regressed: Model, test: Runs) -> tuple[dict[str, Any], Any]:
@@ -212,8 +182,25 @@ def measured(model: Model, regressed: Model, test: Runs) -> tuple[dict[str, Any]
             "regression": test.residuals(before, guessed),
         },
     }
+    report["one step, a draw that is told the equation"] = _told(model, test, before[::_SEVERAL], after[::_SEVERAL])
     ahead, shown = _ahead(model, regressed, test, scale)
     return report | {f"{_AHEAD} steps": ahead}, shown
+
+
+def _told(model: Model, test: Runs, before: Sequence[Fields], after: Sequence[Fields]) -> dict[str, Any]:
+    """Draws with and without the equation, which holds as far as it does for the solver's own states."""
+    truth, start = test.values(after), test.values(before)
+    scale = start.std((0, 2, 3)).reshape(1, -1, 1, 1)
+    own = np.array(test.residuals(before, after)) / (truth - start).std((0, 2, 3))
+    ways = {
+        "a draw": model.translate(before, seed=1000),
+        "told": test.lawful(model, before, float(own.mean()), 1000),
+        "solver": after,
+    }
+    return {
+        name: {"error": rmse(test.values(w) / scale, truth / scale).value, "residual": test.residuals(before, w)}
+        for name, w in ways.items()
+    }
 
 
 def _ahead(model: Model, regressed: Model, test: Runs, scale: np.ndarray) -> tuple[dict[str, Any], Any]:
@@ -264,6 +251,9 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"{'spread over error of one step':<52}{report['one step, spread over error'][0]:>10.3f}"]
     for name, each in report["one step, residual over what changes"].items():
         lines += [f"  {'residual of one step: ' + name:<50}" + "".join(f"{x:>10.5f}" for x in each)]
+    for name, each in report["one step, a draw that is told the equation"].items():
+        lines += [f"  {'the equation told, some states: ' + name:<50}{each['error']:>10.5f}"
+                  + "".join(f"{x:>10.5f}" for x in each["residual"])]  # fmt: skip
     ahead = report[f"{_AHEAD} steps"]
     for name, each in ahead.items():
         if isinstance(each, dict):

@@ -1,9 +1,10 @@
 """What a diffusion model is compared with: the same network, told all that is given, that answers at once."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from suffuse import learn
 from suffuse.data.base import Source
@@ -11,6 +12,7 @@ from suffuse.data.loader import Batches
 from suffuse.grids import TimeLaw
 from suffuse.model import Model
 from suffuse.objectives import Objective, UniformWeight
+from suffuse.processes import Gaussian
 from suffuse.recipes.registry import KINDS
 from suffuse.training.trainer import train as fit
 
@@ -27,19 +29,37 @@ class AtTheEnd(TimeLaw):
         return torch.ones_like(t)
 
 
+class _Unseen(nn.Module):
+    """A network that is shown nothing of the state, and so answers by what it is told alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, level: Tensor, condition: Any = None) -> Any:
+        return self.network(torch.zeros_like(x), level, condition)
+
+
 def regression(source: Source, like: Model, run: Path) -> Model:
     """The same network with fresh weights, trained on as many of the same data by squared error or cross-entropy alone.
+
+    Of a Gaussian process it sees no noise, and what it gives is the mean itself.
 
     Args:
         source: what the other model was trained on.
         like: the other model, which was told something.
         run: folder to train in.
     """
-    recipe = like.recipe
+    recipe, blind = like.recipe, isinstance(like.denoiser.process, Gaussian)
+    if blind:
+        recipe = recipe.model_copy(update={"process": recipe.process.model_copy(update={"parameterization": "data"})})
     kind = KINDS[recipe.data.kind or like.codec.kind]
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.training.seed)
         model = Model(like.codec, like.conditions, recipe, like.origin)
+    if blind:
+        network: Any = model.denoiser.network
+        model.denoiser.network = _Unseen(network)
     told = {name: (name, like.conditions[name]) for name in recipe.data.condition}
     batches = Batches(source, kind.packer(recipe, like.codec), told)
     data = learn.TrainingData(batches, recipe, kind)

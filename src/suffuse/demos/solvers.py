@@ -11,8 +11,11 @@ from torch import Tensor
 from suffuse.errors import UserError
 from suffuse.fields import Fields
 
-_TURN = 0.2
-"""Radians by which sources turn in a unit of time."""
+_TURN, _FEED = 0.2, 0.03
+"""Radians by which sources of heat, and the feed of a reaction, turn in a unit of time."""
+_FED = 0.002
+"""By how much the feed rises and falls, which keeps patterns from coming to rest."""
+_FEEDING = f"(feed + {_FED} * sin({_FEED} * t + phase))"
 _APART = 1e6
 """Places between bodies along the axis that they stand on: far enough that nothing passes from one to the next."""
 
@@ -43,7 +46,7 @@ class Problem:
     step: float
     skip: int
     inner: float
-    told: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda times, given: given
+    told: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def solved(problem: Problem, bodies: int, frames: int, seed: int) -> Fields:
@@ -76,7 +79,7 @@ def solved(problem: Problem, bodies: int, frames: int, seed: int) -> Fields:
         t_range=(count - 1) * problem.step,
         dt=problem.inner,
         tracker=states.tracker(problem.step),
-        backend="torch",
+        backend="numpy",
         solver="euler",
     )
     values = np.moveaxis(np.array(states.data)[problem.skip :], -1, 0)  # (run, time, variable, y, x)
@@ -88,7 +91,7 @@ def solved(problem: Problem, bodies: int, frames: int, seed: int) -> Fields:
     times = (np.arange(frames) + problem.skip) * problem.step
     for name, told in problem.told(times, given).items():
         variables[name] = (
-            {1: axes[:1], 3: ("run", "y", "x"), 4: axes}[told.ndim],
+            {1: axes[:1], 2: axes[:2], 3: ("run", "y", "x"), 4: axes}[told.ndim],
             told.astype(np.float32),
             {"units": "1"},
         )
@@ -100,11 +103,6 @@ def solved(problem: Problem, bodies: int, frames: int, seed: int) -> Fields:
 def laplacian(u: Tensor) -> Tensor:
     """Of (..., H, W) on a circle in both directions, by second differences over a unit."""
     return u.roll(1, -2) + u.roll(-1, -2) + u.roll(1, -1) + u.roll(-1, -1) - 4 * u
-
-
-def slopes(u: Tensor) -> list[Tensor]:
-    """Central differences along both axes."""
-    return [(u.roll(-1, axis) - u.roll(1, axis)) / 2 for axis in (-2, -1)]
 
 
 def waves(count: int, n: int, rng: np.random.Generator, longest: float = 3.0) -> np.ndarray:
@@ -125,7 +123,15 @@ def _react_begin(count: int, n: int, rng: np.random.Generator) -> tuple[np.ndarr
             square = np.ix_([body], (y + np.arange(5)) % n, (x + np.arange(5)) % n)
             u[square], v[square] = 0.5, 0.25
     feed = rng.uniform(0.036, 0.056, count)
-    return np.stack([u, v], 1), {"feed": feed, "kill": np.sqrt(feed) / 2 - feed - rng.uniform(0.0, 0.002, count)}
+    given = {"feed": feed, "kill": np.sqrt(feed) / 2 - feed - rng.uniform(0.0, 0.001, count)}
+    return np.stack([u, v], 1), given | {"phase": rng.uniform(0, 2 * np.pi, count)}
+
+
+def _fed(times: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is told of each body: its feed in the middle of the coming step, (B, T), and how fast the second dies."""
+    middle = times + REACTION.step / 2
+    feed = given["feed"][:, None] + _FED * np.sin(_FEED * middle + given["phase"][:, None])
+    return {"feed": feed, "kill": given["kill"]}
 
 
 def _react(state: Tensor, given: dict[str, Tensor]) -> Tensor:
@@ -149,34 +155,40 @@ def _heat_source(times: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, n
 
 
 def _heat(state: Tensor, given: dict[str, Tensor]) -> Tensor:
+    """What flows between neighbours, whose conductivity is the mean of theirs; sources; and what is lost."""
     temperature, conductivity = state[:, 0], given["conductivity"]
-    (down, along), (steep, slope) = slopes(conductivity), slopes(temperature)
-    across = down * steep + along * slope
-    return (conductivity * laplacian(temperature) + across + given["source"] - 0.01 * temperature)[:, None]
+    within = conductivity * laplacian(temperature) - temperature * laplacian(conductivity)
+    flow = (laplacian(conductivity * temperature) + within) / 2
+    return (flow + given["source"] - 0.01 * temperature)[:, None]
 
 
 REACTION = Problem(
     "Gray-Scott reaction and diffusion",
     ("u", "v"),
-    ("0.2 * laplace(u) - u * v**2 + feed * (1 - u)", "0.1 * laplace(v) + u * v**2 - (feed + kill) * v"),
+    (
+        f"0.2 * laplace(u) - u * v**2 + {_FEEDING} * (1 - u)",
+        f"0.1 * laplace(v) + u * v**2 - ({_FEEDING} + kill) * v",
+    ),
     _react,
     _react_begin,
     side=24,
-    step=25.0,
-    skip=6,
+    step=10.0,
+    skip=15,
     inner=1.0,
+    told=_fed,
 )
 HEAT = Problem(
     "heat conduction with uneven conductivity and sources",
     ("temperature",),
     (
-        "conductivity * laplace(temperature) + dot(gradient(conductivity), gradient(temperature)) "
-        f"+ first * cos({_TURN} * t) + second * sin({_TURN} * t) - 0.01 * temperature",
+        "(laplace(conductivity * temperature) + conductivity * laplace(temperature) "
+        f"- temperature * laplace(conductivity)) / 2 + first * cos({_TURN} * t) + second * sin({_TURN} * t) "
+        "- 0.01 * temperature",
     ),
     _heat,
     _heat_begin,
     side=24,
-    step=2.0,
+    step=4.0,
     skip=2,
     inner=0.1,
     told=_heat_source,

@@ -13,8 +13,8 @@ import torch
 
 from suffuse import learn
 from suffuse.data.fields import NEXT, FieldSource, of_dataset
-from suffuse.demos.equations import regression
 from suffuse.demos.fetch import fetch
+from suffuse.demos.regression import regression
 from suffuse.errors import UserError
 from suffuse.fields import Fields
 from suffuse.maps import maps

@@ -115,8 +115,19 @@ class NextFieldKind(FieldKind):
     given = 0.0
 
     def filled(self, recipe: Recipe) -> Recipe:
-        """See the base class; all times are learned alike, since what is now says most where noise hides the change."""
-        return super().filled(recipe.model_copy(update={"objective": fill(recipe.objective, time_law="uniform")}))
+        """See the base class.
+
+        All times are learned alike, since what is now says most where noise hides the change. A walk takes fresh noise
+        at every step: of what it set off with, a network that knows the change all but exactly would keep too much.
+        """
+        return super().filled(
+            recipe.model_copy(
+                update={
+                    "objective": fill(recipe.objective, time_law="uniform"),
+                    "sampling": fill(recipe.sampling, sampler="ddpm"),
+                }
+            )
+        )
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ChangeCodec:
         """Of the variables that change in time, or those of them that are the target."""
