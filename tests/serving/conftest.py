@@ -51,7 +51,7 @@ def start(run_folder: Path) -> Iterator[Start]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         process = subprocess.Popen(
-            command("serve", run_folder, "--port", port, *arguments),
+            command("serve", run_folder, *arguments, "--port", port),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -96,7 +96,7 @@ def test_uploads_that_nobody_should_send_are_refused_in_a_sentence(server: Serve
 
 _ASKED: list[tuple[str, dict[str, Any]]] = [
     ("edit", {"strength": 0.2, "steps": 2}),
-    ("score", {"evaluations": 2}),
+    ("score", {"evaluations": 4}),
     ("embed", {"draws": 1}),
     ("restore", {"operator": "denoise:0.3", "draws": 1, "steps": 2}),
     ("classify", {"evaluations": 2}),

@@ -292,7 +292,7 @@ class Score(Request):
     model_config = _example(evaluations=64)
     condition: Condition = None
     method: Literal["elbo", "ode"] = "elbo"
-    evaluations: Annotated[int, Field(ge=2, le=4096)] = 64
+    evaluations: Annotated[int, Field(ge=4, le=4096, description="of the network; an even number")] = 64
     seed: Seed = 0
 
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
