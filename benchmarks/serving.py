@@ -1,0 +1,164 @@
+"""What a server bears: ten times the load that it can do, requests that wait together, and its own time for each.
+
+    pip install -e '.[serve,dev]' && python benchmarks/serving.py [RUN] [--seconds 120]
+
+RUN is the run folder of a model; without one, a model of 8 x 8 pixels with random weights. All over loopback, on a
+server that is a process of its own with one thread. Printed are
+
+* overhead: median time of a request for one sample over HTTP, less that of the same call in this process;
+* batching: time of 16 requests that wait, one at a time over together;
+* load: requests at ten times the rate of one at a time, for two minutes: how many were accepted, refused by 429, lost;
+  99th percentile of the times of those accepted, over the length of the queue times that of one request; and the memory
+  of the server before and after.
+"""
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import torch
+
+import suffuse as sf
+from suffuse.codecs.image import ImageCodec
+from suffuse.model import Model, Origin
+from suffuse.recipes import Recipe
+from suffuse.recipes.recipe import DataSection, NetworkSection, SamplingSection
+from suffuse.serving.engine import Engine
+from suffuse.serving.limits import Limits
+from suffuse.serving.store import SQLite
+from suffuse.serving.verbs import Generate
+
+QUEUE, TIMES, TOGETHER, REPEATS = 64, 10, 16, 50
+
+
+def small(folder: Path) -> Path:
+    """A run folder of a model that draws noise."""
+    recipe = Recipe(
+        data=DataSection(size=8, channels=3),
+        network=NetworkSection(width=16, multipliers=(1, 2), blocks=1),
+        sampling=SamplingSection(sampling_steps=10),
+    )
+    Model(ImageCodec(8, 3), {}, recipe, Origin("small")).save(folder)
+    return folder
+
+
+@contextmanager
+def served(run: Path, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """A server, its address and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "suffuse", "serve", run, "--port", port, "--queue", QUEUE]
+    command += ["--jobs", folder / "jobs.sqlite"]
+    process = subprocess.Popen([*map(str, command)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                if httpx.get(f"{address}/health").is_success:
+                    break
+            except httpx.TransportError:
+                if process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+        yield address, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def overhead(model: Model, address: str, name: str) -> tuple[float, float]:
+    """Median seconds of a request, and of the call; by turns, so that both have the same machine."""
+    over, own = [], []
+    with httpx.Client(base_url=address, timeout=600) as client:
+        for seed in range(REPEATS):
+            start = time.perf_counter()
+            client.post(f"/v1/models/{name}/generate", json={"seed": seed}).raise_for_status()
+            over.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            model.generate(1, seed=seed)
+            own.append(time.perf_counter() - start)
+    return statistics.median(over), statistics.median(own)
+
+
+def batching(model: Model) -> tuple[float, float]:
+    """Seconds of requests that wait: one at a time, and together."""
+    return tuple(_waited(model, together) for together in (False, True))
+
+
+def _waited(model: Model, together: bool) -> float:
+    engine = Engine({"model": model}, SQLite(":memory:"), Limits(), together)
+    ids = [engine.submit("model", "generate", Generate(seed=seed), {}).id for seed in range(TOGETHER)]
+    start = time.perf_counter()
+    engine.start()
+    for id in ids:
+        engine.wait(id, 600.0)
+    seconds = time.perf_counter() - start
+    engine.stop()
+    return seconds
+
+
+async def loaded(address: str, name: str, each: float, seconds: float) -> tuple[Counter[int], list[float]]:
+    """Statuses of all requests, and the times of those that were done. No two can be walked together."""
+    statuses: Counter[int] = Counter()
+    times: list[float] = []
+
+    async def ask(client: httpx.AsyncClient, number: int) -> None:
+        start = time.perf_counter()
+        answer = await client.post(f"/v1/models/{name}/generate", json={"seed": number, "guidance": 1 + number * 1e-6})
+        statuses[answer.status_code] += 1
+        if answer.status_code == 200:
+            times.append(time.perf_counter() - start)
+        elif answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as client, asyncio.TaskGroup() as group:
+        begun = time.perf_counter()
+        number = 0
+        while time.perf_counter() - begun < seconds:
+            group.create_task(ask(client, number))
+            number += 1
+            await asyncio.sleep(max(0.0, begun + number * each / TIMES - time.perf_counter()))
+    return statuses, times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        run = asked.run or small(Path(made) / "small")
+        model, name = sf.load(run), run.resolve().name
+        with served(run, Path(made)) as (address, process):
+            over, own = overhead(model, address, name)
+            print(f"overhead: {1000 * (over - own):.1f} ms a request, beside {1000 * own:.1f} ms of sampling")
+            before = process.memory_info().rss
+            statuses, times = asyncio.run(loaded(address, name, over, asked.seconds))
+            time.sleep(1)
+            after = process.memory_info().rss
+        sent, late = sum(statuses.values()), torch.tensor(times).quantile(0.99).item()
+        print(f"load: {sent} requests in {asked.seconds:.0f} s: {dict(statuses)}; 99% within {late:.2f} s, "
+              f"{late / (QUEUE * over):.2f} of {QUEUE} times one; "
+              f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MB")  # fmt: skip
+        apart, together = batching(model)
+        print(f"batching: {TOGETHER} that wait take {apart:.2f} s one at a time, {together:.2f} s together: "
+              f"{apart / together:.1f} times")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
