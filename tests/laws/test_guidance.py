@@ -367,3 +367,23 @@ def _only(condition: dict[str, Tensor], name: str) -> dict[str, Tensor] | None:
 def _parallel(step: Tensor, along: Tensor) -> Tensor:
     """What is left of a step without its part along another vector."""
     return step - (step * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True) * along
+
+
+@pytest.mark.parametrize("name", ["flow", "edm", "cosine", "vp"])
+def test_white_noise_on_an_item_is_merged_with_that_of_the_walk(name: str):
+    """E[x0 | x_t, y] of a mixture is that of the mixture that y leaves of it, by Bayes' rule."""
+    means, variance, noise = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.2, -2.0]], dtype=F64), 0.09, 0.7
+    process, y = sf.Gaussian(sf.schedules.SCHEDULES[name]()), numbers(0.4, -0.3)
+    told = sf.guidance.Merged(GaussianMixture(means, torch.full((3,), 0.3)).denoiser(process), y[None], noise)
+    left = 1 / (1 / variance + 1 / noise**2)
+    weights = (-((y - means) ** 2).sum(1) / (2 * (variance + noise**2))).softmax(0)
+    after = GaussianMixture(left * (means / variance + y / noise**2), torch.full((3,), left**0.5), weights)
+    x_t = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    for t in (1.0, 0.6, 0.2, torch.linspace(0.1, 0.9, 5)):
+        assert close(told(x_t, t).mean, after.denoiser(process)(x_t, t).mean, rtol=1e-5, atol=1e-6)
+
+
+def test_noise_that_is_none_is_not_merged():
+    law = GaussianMixture(torch.zeros(1, 2), torch.ones(1))
+    with pytest.raises(sf.UserError, match="positive deviation"):
+        sf.guidance.Merged(law.denoiser(sf.Gaussian(sf.schedules.Flow())), torch.zeros(1, 2), 0.0)

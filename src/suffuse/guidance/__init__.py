@@ -5,6 +5,7 @@ from suffuse.guidance.composed import AllOf, AnyOf
 from suffuse.guidance.given import Given
 from suffuse.guidance.guided import ClassifierFree, Guided, Negative
 from suffuse.guidance.measured import DDNM, DPS, METHODS, DiagonalMoments, Method, Moments, PiGDM
+from suffuse.guidance.merged import Merged
 from suffuse.guidance.observed import Observed
 from suffuse.guidance.regions import Regions
 from suffuse.guidance.rules import RULES, Projected, Rescaled, Rule, Tilted
@@ -22,6 +23,7 @@ __all__ = [
     "DiagonalMoments",
     "Given",
     "Guided",
+    "Merged",
     "Method",
     "Moments",
     "Negative",
