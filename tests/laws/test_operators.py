@@ -4,7 +4,9 @@ import io
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,12 +26,15 @@ from suffuse.operators import (
     Grey,
     Identity,
     Linear,
+    LinearFunction,
     Mask,
     Matrix,
+    Mixture,
     Operator,
     Quantise,
     Radon,
     RandomProjection,
+    Response,
     Sensors,
     Stacked,
     conjugate_gradients,
@@ -71,6 +76,10 @@ LINEAR: dict[str, tuple[Any, Shape]] = {
     "Gaussian blur": (Blur.gaussian(0.5), (1, 5, 6)),
     "Gaussian blur over itself": (Blur.gaussian(0.8), (1, 5, 6)),  # its kernel is wider than the picture
     "motion": (Blur.motion(4, 30), (1, 6, 6)),
+    "mixture": (Mixture(3), (3, 5)),
+    "response": (Response(noise(4)), (2, 9)),
+    "response that is longer": (Response(noise(12)), (1, 7)),
+    "linear function": (LinearFunction(lambda x: x.flip(-1)[..., :3] * 2, (2, 5)), (2, 5)),
     "matrix that is wide": (Matrix(noise(3, 8), (2, 4)), (2, 4)),
     "matrix that is tall": (Matrix(noise(7, 4)), (4,)),
     "matrix of low rank": (Matrix(noise(6, 2) @ noise(2, 5)), (5,)),
@@ -542,6 +551,9 @@ NAMES: dict[str, tuple[Shape, Operator]] = {
     "jpeg:20": (PICTURE, JPEG(20)),
     "clip:0.5": (SIGNAL, Clip(0.5)),
     "band-limit:0.5": (SIGNAL, BandLimit(0.5)),
+    "gap:3:7": (SIGNAL, Mask(torch.tensor([i < 3 or i >= 7 for i in range(SIGNAL[-1])]))),
+    "mixture": (SIGNAL, Mixture(SIGNAL[0])),
+    "denoise:-20dB": (SIGNAL, Identity()),
     "quantise:8": (PICTURE, Quantise(8)),
     "sparse-angle:30": (PICTURE, Radon(16, [6.0 * i for i in range(30)])),
     "random:1": (PICTURE, Identity()),
@@ -554,15 +566,32 @@ def test_names(text):
     operator, deviation = parse(text, shape)
     x = noise(2, *shape)
     assert close(operator(x), truth(x))
-    assert deviation == (0.2 if text == "denoise:0.2" else None)
+    assert deviation == {"denoise:0.2": 0.2, "denoise:-20dB": 0.1}.get(text)
 
 
 def test_every_name_is_tested_and_its_example_works(mask_file):
-    assert {text.partition(":")[0] for text in NAMES} | {"inpaint"} == set(OPERATORS)
-    for named in OPERATORS.values():
+    assert {text.partition(":")[0] for text in NAMES} | {"inpaint", "room"} == set(OPERATORS)
+    for named in [named for name, named in OPERATORS.items() if name != "room"]:
         parse(
             named.example.replace("MASK.png", str(mask_file)), (3, 32, 32) if "MASK" not in named.example else PICTURE
         )
+
+
+def test_a_room_is_its_response_to_a_click(tmp_path):
+    soundfile.write(tmp_path / "room.wav", np.array([0.5, 0.0, 0.25]), 8000, "FLOAT")
+    operator, _ = parse(f"room:{tmp_path / 'room.wav'}", (1, 5))
+    click, answer = (torch.tensor([[each]], dtype=F64) for each in ([0.0, 1, 0, 0, 0], [0, 0.5, 0, 0.25, 0]))
+    assert close(operator(click), answer)
+    (tmp_path / "room.wav").write_bytes(b"no sound")
+    for path in (tmp_path / "room.wav", tmp_path / "none.wav"):
+        with pytest.raises(sf.UserError, match="cannot be read; give a sound"):
+            parse(f"room:{path}", (1, 5))
+
+
+@pytest.mark.parametrize("text", ["gap:5:3", "gap:0:99", "gap:-1:3"])
+def test_a_gap_lies_within_the_items(text):
+    with pytest.raises(sf.UserError, match="a gap lies between 0 and"):
+        parse(text, (1, 20))
 
 
 def test_random_elements_are_the_same_every_time_and_of_their_share():

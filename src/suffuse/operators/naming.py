@@ -15,6 +15,7 @@ from suffuse.operators.frequencies import BandLimit, Blur
 from suffuse.operators.jpeg import JPEG
 from suffuse.operators.masks import Identity, Mask
 from suffuse.operators.nonlinear import Clip, Quantise
+from suffuse.operators.signals import Mixture, Response
 from suffuse.operators.sparse import Radon
 
 Shape = Sequence[int]
@@ -93,7 +94,10 @@ def _share(value: str) -> float:
 
 
 def _noise(value: str) -> float | None:
-    noise = float(value) if value else None
+    """A deviation, or decibels of what is 1."""
+    decibels = value.lower().endswith("db")
+    number = float(value[:-2] if decibels else value) if value else None
+    noise = 10 ** (number / 20) if decibels and number is not None else number
     if noise is not None and not 0 <= noise < math.inf:
         raise UserError(f"the deviation of noise is a number that is not negative, and not {value}")
     return noise
@@ -165,6 +169,34 @@ def _factor(value: str) -> int | tuple[int, ...]:
     return factors[0] if len(factors) == 1 else factors
 
 
+def _gap(value: str, shape: Shape) -> Operator:
+    """All but a span of the last axis."""
+    first, last = map(int, value.split(":"))
+    length = shape[-1]
+    if not 0 <= first < last <= length:
+        raise UserError(f"a gap lies between 0 and {length}, the length of the last axis, and {value} does not")
+    places = torch.arange(length)
+    return Mask((places < first) | (places >= last))
+
+
+def _mixture(value: str, shape: Shape) -> Operator:
+    _nothing(value)
+    return Mixture(shape[0])
+
+
+def _room(value: str, shape: Shape) -> Operator:
+    """The response in a file of sound, whose rate must be that of the items; made so quiet that nothing is cut."""
+    from suffuse.sounds import soundfile
+
+    library = soundfile()
+    try:
+        samples, _ = library.read(value, dtype="float32", always_2d=True)
+    except (library.LibsndfileError, OSError) as error:
+        raise UserError(f"the response {value!r} cannot be read; give a sound of the rate of the items") from error
+    response = torch.from_numpy(samples.mean(1))
+    return Response(response / response.abs().sum().clamp(min=1.0))
+
+
 def _rays(value: str, shape: Shape) -> Operator:
     n = int(value)
     return Radon(shape[-1], [180 * i / n for i in range(n)])
@@ -183,6 +215,9 @@ OPERATORS: dict[str, Named] = {
     "sparse-angle": Named("sparse-angle:30", _rays),
     "band-limit": Named("band-limit:0.5", lambda value, shape: BandLimit(float(value))),
     "clip": Named("clip:0.5", lambda value, shape: Clip(float(value))),
+    "gap": Named("gap:4:8", _gap),
+    "mixture": Named("mixture", _mixture),
+    "room": Named("room:RESPONSE.wav", _room),
     "quantise": Named("quantise:8", lambda value, shape: Quantise(int(value))),
     "jpeg": Named("jpeg:20", lambda value, shape: JPEG(int(value))),
 }
