@@ -19,6 +19,7 @@ from suffuse.maps import maps, side_by_side, write_arrays, write_store
 from suffuse.music import Piece
 from suffuse.pictures import named, save_samples, sheet
 from suffuse.restoring import Restored
+from suffuse.sounds import SOUND_FORMS, portraits, write_sound
 from suffuse.training.checkpoint import replace
 
 
@@ -233,6 +234,33 @@ class Videos(Output):
         return strips(items[:16])
 
 
+class Sounds(Output):
+    """A file of sound, or a folder of them with what all of them look like."""
+
+    default = "generated.wav"
+
+    def filled(self, source: Path) -> str:
+        """See the base class; what is of another form is filled to WAV."""
+        return f"filled{source.suffix if source.suffix.lower() in SOUND_FORMS else '.wav'}"
+
+    def save(self, items: Any, path: Path) -> Path:
+        """See the base class; several items are written into a folder that is named like the file."""
+        check_form(dict.fromkeys(SOUND_FORMS), path)
+        if len(items) == 1:
+            form = path.suffix.lower()
+            return write_as({form: lambda aside: write_sound(items[0], aside, form)}, path)
+        folder = path.with_suffix("")
+        for number, sound in enumerate(items, 1):
+            self.save([sound], folder / f"{number:04d}{path.suffix}")
+        with _writing(folder):
+            self.show(items).save(folder / "sounds.png")
+        return folder / "sounds.png"
+
+    def show(self, items: Any) -> Image.Image:
+        """Waveforms and spectrograms."""
+        return portraits(items[:16])
+
+
 class Texts(Output):
     """One file: lines of a text file (a blank line between texts that have several), JSON lines, or a column of CSV."""
 
@@ -382,6 +410,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         "field": FieldFiles(),
         "next-field": FieldFiles(),
         "music": MusicFiles(),
+        "audio": Sounds(),
     }
 )
 """By the kind of the model's codec."""

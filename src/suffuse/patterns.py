@@ -8,6 +8,9 @@ from torch import Tensor
 from suffuse.rng import Streams
 from suffuse.tree import State, expand, leaves, map_leaves
 
+_SHORTEST = 1 / 64
+"""Of the last axis, the share that the shortest of :class:`Gaps` takes."""
+
 
 class Pattern(ABC):
     """Which parts of an item are shown clean."""
@@ -64,6 +67,34 @@ class Spans(Pattern):
             role = rng.fold("role").uniform(channel)
             clean = torch.where(role < 0.1, False, torch.where(role > 0.9, True, ~hidden))
             return clean & (rng.fold("item").uniform(item) < self.share)
+
+        return map_leaves(one, x0)
+
+
+class Gaps(Pattern):
+    """All but a gap of the last axis, of (B, C, *space, T): in a share of the items.
+
+    Gaps are of a 64th of the places to all, evenly in the logarithm of their length; one in four reaches to the end,
+    and as many to the beginning.
+
+    Args:
+        share: of the items, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def draw(self, x0: State, rng: Streams) -> State:
+        """See the class."""
+
+        def one(leaf: Tensor) -> Tensor:
+            length, item = leaf.shape[-1], leaf.new_empty(len(rng), *(1,) * (leaf.ndim - 1))
+            places, which = torch.arange(length, device=leaf.device), rng.fold("which").uniform(item)
+            size = (length * _SHORTEST ** rng.fold("size").uniform(item)).ceil()
+            start = (rng.fold("start").uniform(item) * (length - size + 1)).floor()
+            start = torch.where(which < 0.25, length - size, torch.where(which < 0.5, 0.0, start))
+            known = (places < start) | (places >= start + size)
+            return (known & (rng.fold("item").uniform(item) < self.share)).expand_as(leaf)
 
         return map_leaves(one, x0)
 

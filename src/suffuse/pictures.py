@@ -51,10 +51,11 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 def signed(item: Any, made: Mapping[str, Any]) -> Any:
-    """The item, which says how it was made where it is a picture or a clip."""
+    """The item, which says how it was made where it is a picture, a clip or a sound."""
     from suffuse.clips import Clip  # which shows its frames by the functions below
+    from suffuse.sounds import Sound
 
-    if isinstance(item, Image.Image | Clip):
+    if isinstance(item, Image.Image | Clip | Sound):
         item.info[METADATA] = json.dumps(made, ensure_ascii=False)
     return item
 

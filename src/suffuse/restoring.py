@@ -13,12 +13,13 @@ from suffuse.codecs.base import Codec
 from suffuse.denoiser import Denoiser
 from suffuse.editing import at_size
 from suffuse.errors import UserError
-from suffuse.guidance import Observed
+from suffuse.guidance import Merged, Observed
 from suffuse.metrics.restoration import consistency, of_measured
-from suffuse.operators import Decomposed, Identity, Mask, Operator, of_measurement
+from suffuse.operators import Decomposed, Function, Identity, Linear, LinearFunction, Mask, Operator, of_measurement
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
-from suffuse.samplers import sample
+from suffuse.samplers import Sampler, default, sample
+from suffuse.tree import of_items
 
 if TYPE_CHECKING:
     from suffuse.model import Model
@@ -33,7 +34,8 @@ class Restored:
 
     Attributes:
         draws: raw items.
-        mean: the raw item of their mean, whose squared error is least.
+        mean: the raw item of their mean, whose squared error is least; where white noise was taken away, that of all
+            draws that there could be.
         state: (N, ...) the draws as states.
         measured: what was measured as a raw item, where it is one; else None.
         noise: deviation of the measurement's noise, in units of the state.
@@ -80,7 +82,7 @@ class Measurement:
 
     Attributes:
         model: of items of that size.
-        operator: what measures them.
+        operator: what measures their states.
         y: (1, ...) measurement.
         noise: its deviation.
         item: the measurement as a raw item, where it is one.
@@ -127,14 +129,18 @@ def restore(
     def in_its_place(item: Any) -> Any:
         return item if isinstance(raw, Tensor) else sized.codec.in_place_of(raw, item)
 
-    observed = Observed(_in_its_precision(sized, guidance), seen.operator, y, seen.noise, method)
-    evaluations = steps * observed.method.passes
-    sampler, times = restoration.default(observed, evaluations)
+    told, sampler, times, evaluations = _told(_in_its_precision(sized, guidance), seen, y, method, steps)
     parts: list[Tensor] = []
+    best: Tensor | None = None
     for rows in sized.row_batches(draws):
         some = {name: column[rows.start : rows.stop] for name, column in values.items()}
-        x1, told, rng = sized.start(some, [seed + row for row in rows])
-        state = sample(observed, sampler, x1, times, told, rng)
+        x1, condition, rng = sized.start(some, [seed + row for row in rows])
+        if (
+            isinstance(told, Merged) and isinstance(x1, Tensor) and not parts
+        ):  # what is seen under white noise alone says the mean itself
+            first = of_items(condition, torch.zeros(1, dtype=torch.long, device=y.device))
+            best = told(x1[:1], 1.0, first).mean
+        state = sample(told, sampler, x1, times, condition, rng)
         assert isinstance(state, Tensor)
         parts.append(state)
         if progress is not None:
@@ -142,7 +148,8 @@ def restore(
     state = torch.cat(parts)
     made = {"suffuse": model.origin.version, "model": model.origin.name, "steps": steps, "guidance": guidance}
     made |= {"operator": _name(operator), "noise": seen.noise, "method": method}
-    mean, *drawn = map(in_its_place, sized.codec.decode(torch.cat([state.mean(0, keepdim=True), state])))
+    best = state.mean(0, keepdim=True) if best is None else best
+    mean, *drawn = map(in_its_place, sized.codec.decode(torch.cat([best, state])))
     return Restored(
         [signed(item, {**made, "seed": seed + row}) for row, item in enumerate(drawn)],
         signed(mean, {**made, "seed": seed, "mean of": draws}),
@@ -152,6 +159,21 @@ def restore(
         consistency(state, seen.operator, y, seen.noise).cpu(),
         evaluations,
     )
+
+
+def _told(
+    denoiser: Denoiser, seen: Measurement, y: Tensor, method: str, steps: int
+) -> tuple[Denoiser, Sampler, Tensor, int]:
+    """The denoiser that is told a measurement, the way to walk, and passes through the network.
+
+    White noise on an item is taken away exactly, as a generation that begins there.
+    """
+    if method == "default" and isinstance(seen.operator, Identity) and seen.noise > 0:
+        merged = Merged(denoiser, y, seen.noise)
+        return merged, *default(merged, steps), steps
+    observed = Observed(denoiser, seen.operator, y, seen.noise, method)
+    evaluations = steps * observed.method.passes
+    return observed, *restoration.default(observed, evaluations), evaluations
 
 
 def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) -> Measurement:
@@ -164,8 +186,8 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
         raise UserError(f"what was measured of {model.codec.kind} items is not known to {model.origin.name}, whose "
                         "states are not one Gaussian tensor: ask it to infill, or to translate")  # fmt: skip
     own = model.codec if isinstance(y, Tensor) else model.codec.of_size(y)
-    assert isinstance(own.shape, tuple)
-    like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.shape)
+    assert isinstance(own.canvas, tuple)
+    like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.canvas)
     told = None
     if isinstance(operator, str):
         operator, told = of_measurement(operator, like.shape[1:])
@@ -173,7 +195,7 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
         sized, measured = model, tuple(operator(like).shape[1:])
     else:
         sized, measured = _sized(model, operator, like, isinstance(y, Tensor))
-    shape = sized.codec.shape
+    shape = sized.codec.canvas
     assert isinstance(shape, tuple)
     codec = None if _largest(operator, shape) > 1.01 else sized.codec.measured(measured)
     if isinstance(y, Tensor):
@@ -186,9 +208,18 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     assert isinstance(y, Tensor)
     noise = _noise(model.codec, operator, told if noise is None else noise)
     _check_range(model.codec, operator, y, noise, shape)
-    shown = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
-    item = None if codec is None else codec.decode(shown)[0]
-    return Measurement(sized, operator, y, noise, item)
+    y = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
+    item = None if codec is None else codec.decode(y)[0]
+    return Measurement(sized, *_of_states(operator, y, noise, sized.codec), item)
+
+
+def _of_states(operator: Operator, y: Tensor, noise: float, codec: Codec) -> tuple[Operator, Tensor, float]:
+    """The operator as one that acts on states, with measurement and noise in units of what it then gives."""
+    if codec.scale is not None and (codec.scale == 1 or isinstance(operator, Linear)):
+        return operator, codec.scale * y, codec.scale * noise
+    assert isinstance(codec.shape, tuple)
+    rendered = LinearFunction(codec.rendered, codec.shape) if codec.linear else Function(codec.rendered)
+    return operator @ rendered, y, noise
 
 
 def _checked(y: Tensor) -> Tensor:
@@ -208,7 +239,7 @@ def _sized(model: "Model", operator: Operator, like: Tensor, whole: bool) -> tup
         like: a batch with the measurement's space axes.
         whole: whether its other axes are those of the measurement too.
     """
-    own = model.codec.shape
+    own = model.codec.canvas
     assert isinstance(own, tuple)
     first = 1 if whole else 2
 

@@ -190,8 +190,27 @@ class Codec(ABC):
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Least and greatest value of the states of raw items; None where there are none."""
+        """Least and greatest value of what operators act on, of raw items; None where there are none."""
         return None
+
+    @property
+    def canvas(self) -> Shape:
+        """Shape of what operators act on: a state, or what :meth:`rendered` makes of one, without the batch axis."""
+        return self.shape
+
+    @property
+    def scale(self) -> float | None:
+        """What a canvas is multiplied by to be a state, where that is all; None where they are something else."""
+        return 1.0
+
+    @property
+    def linear(self) -> bool:
+        """Whether :meth:`rendered` is a linear function."""
+        return True
+
+    def rendered(self, state: Tensor) -> Tensor:
+        """What operators act on, (B, *canvas), such as the samples of a sound whose state is a spectrum."""
+        return state
 
     def changes(self, mask: Any, raw: Any) -> State:
         """A bool for every element of an item, (1, *shape): whether a mask lets it change. Here the mask is that.

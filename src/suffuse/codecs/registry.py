@@ -1,5 +1,6 @@
 """All codecs by the name under which a model is saved, so that laws are tested over every one of them."""
 
+from suffuse.codecs.audio import SoundCodec
 from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.changes import ChangeCodec, PresentCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec
@@ -26,6 +27,7 @@ CODECS: dict[str, type[Codec]] = {
         ChangeCodec,
         VideoCodec,
         MusicCodec,
+        SoundCodec,
     )
 }
 CONDITIONS: dict[str, type[ConditionCodec]] = {

@@ -22,6 +22,7 @@ from suffuse.data.records import PictureSource, Record
 from suffuse.data.report import Report
 from suffuse.data.rows import open_rows
 from suffuse.data.series import series_of
+from suffuse.data.sounds import is_sounds, open_sounds
 from suffuse.data.tables import holds_pictures, is_saved_set, open_hub, open_parquet, open_saved_set
 from suffuse.data.texts import SEQUENCES, ColumnSource, FastaSource, FileSource, text_column
 from suffuse.errors import UserError
@@ -63,6 +64,8 @@ def open_source(
         return open_music(place)
     if os.path.exists(place) and (kind == "video" or (kind is None and is_videos(place))):
         return open_videos(place, split)
+    if os.path.exists(place) and (kind == "audio" or (kind is None and is_sounds(place))):
+        return open_sounds(place, split)
     if os.path.isdir(place):
         return _open_folder(place, split, kind)
     if os.path.isfile(place):

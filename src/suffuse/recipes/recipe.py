@@ -10,7 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from suffuse.training.config import TrainingConfig
 
 KindName: TypeAlias = Literal[
-    "image", "pairs", "segments", "text", "sequence", "table", "series", "video", "field", "next-field", "music"
+    "image",
+    "pairs",
+    "segments",
+    "text",
+    "sequence",
+    "table",
+    "series",
+    "video",
+    "field",
+    "next-field",
+    "music",
+    "audio",
 ]
 """The kinds of data that models are made of."""
 
@@ -35,8 +46,9 @@ class DataSection(Section):
     size: int | None = Field(
         default=None, ge=1, le=4096, description="pictures and frames: their side; by default chosen from the data"
     )
-    channels: Literal[1, 3, 4] | None = Field(
-        default=None, description="pictures: 1 grey, 3 colour, 4 with transparency; by default chosen from the data"
+    channels: Literal[1, 2, 3, 4] | None = Field(
+        default=None,
+        description="pictures: 1 grey, 3 colour, 4 with transparency; sounds: 1 or 2; by default chosen from the data",
     )
     flip: bool = Field(default=False, description="pictures: show them mirrored half of the time")
     transpose: int = Field(
@@ -46,8 +58,8 @@ class DataSection(Section):
         default=None,
         ge=2,
         le=65536,
-        description="texts and sequences: tokens seen at once; series: time steps; videos: frames; by default chosen "
-        "from the data",
+        description="texts and sequences: tokens seen at once; series: time steps; videos: frames; sounds: samples; "
+        "by default chosen from the data",
     )
     periodic: tuple[str, ...] | None = Field(
         default=None,
@@ -56,6 +68,17 @@ class DataSection(Section):
     tokens: Literal["bytes", "characters", "words"] | None = Field(
         default=None,
         description="texts: what a token is; words are pieces learned from the texts; by default characters",
+    )
+    state: Literal["spectrum", "samples"] | None = Field(
+        default=None,
+        description="sounds: what is learned of them; by default their samples, which the network sees as a spectrum",
+    )
+    compression: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="sounds: power of the magnitudes of a spectrum, 1 for none: with less of it what is quiet counts "
+        "more, and restoring is less exact; by default 0.5",
     )
     vocabulary: int = Field(default=4096, ge=300, le=65536, description="texts of words: how many different tokens")
 

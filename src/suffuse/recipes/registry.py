@@ -1,5 +1,6 @@
 """The recipe of every kind of data, by the kind of its codec."""
 
+from suffuse.recipes.audio import AudioKind
 from suffuse.recipes.fields import FieldKind, NextFieldKind
 from suffuse.recipes.image import ImageKind
 from suffuse.recipes.kind import Kind
@@ -23,5 +24,6 @@ KINDS: dict[str, Kind] = {
     "field": FieldKind(),
     "next-field": NextFieldKind(),
     "music": MusicKind(),
+    "audio": AudioKind(),
 }
 """All that is special about a kind of data is behind this table, its codec and its source."""
