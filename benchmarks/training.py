@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from suffuse.networks import Transformer, UNet
+from suffuse.networks.spectral import MARKS, Spectral
 
-BATCH, SIZE = 32, 32
+BATCH, SIZE, HOP = 32, 32, 128
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -49,6 +50,9 @@ def suffuse_transformer(patch: int) -> tuple[nn.Module, Call]:
 def suffuse_waves(kind: str) -> tuple[nn.Module, Call]:
     if kind == "UNet":
         network: nn.Module = UNet(1, dimensions=1, width=32, multipliers=(1, 2, 4, 4), blocks=1, attention=())
+    elif kind == "Spectral UNet":
+        shape: dict = {"width": 128, "multipliers": (1, 1, 1), "blocks": 1, "attention": ()}
+        network = Spectral(UNet(3 * HOP + 2 * MARKS, dimensions=1, out_channels=3 * HOP, **shape), HOP)
     else:
         network = Transformer(1, dimensions=1, patch=16, width=128, depth=4)
     return network, lambda network, x, t: network(x, t * 0.04 - 20)
@@ -137,7 +141,11 @@ TRANSFORMERS = {
     "Suffuse Transformer, patch 2": lambda: suffuse_transformer(2),
     "diffusers DiTTransformer2DModel, patch 2": lambda: diffusers_transformer(2),
 }
-WAVES = {f"{kind}, {n} samples": (kind, 1, n) for kind in ("UNet", "Transformer") for n in (1024, 2048, 4096, 8192)}
+WAVES = {
+    f"{kind}, {n} samples": (kind, 1, n)
+    for kind in ("UNet", "Spectral UNet", "Transformer")
+    for n in (1024, 2048, 4096, 8192)
+}
 CLIPS = {f"{kind}, {n} frames": (kind, 3, n, SIZE, SIZE) for kind in ("UNet", "Transformer") for n in (8, 16, 32, 64)}
 LENGTHS = {name: (4, *shape) for name, (_, *shape) in (WAVES | CLIPS).items()}
 """Shapes of the batches of networks in one and three dimensions."""
