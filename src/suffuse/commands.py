@@ -511,6 +511,7 @@ def demo(
             "reaction",
             "weather",
             "music",
+            "speech",
         ]
     ],
     out: Path | None = None,

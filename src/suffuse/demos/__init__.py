@@ -10,6 +10,7 @@ from suffuse.demos.music import music
 from suffuse.demos.pairs import sharpen
 from suffuse.demos.segments import segments
 from suffuse.demos.series import series
+from suffuse.demos.speech import speech
 from suffuse.demos.tables import table
 from suffuse.demos.texts import text, translate
 from suffuse.demos.weather import weather
@@ -29,5 +30,6 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "reaction": reaction,
     "weather": weather,
     "music": music,
+    "speech": speech,
 }
 """Every demonstration by its name: called with the run folder, minutes or None, and a seed."""
