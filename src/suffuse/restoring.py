@@ -16,6 +16,7 @@ from suffuse.errors import UserError
 from suffuse.guidance import Merged, Observed
 from suffuse.metrics.restoration import consistency, of_measured
 from suffuse.operators import Decomposed, Function, Identity, Linear, LinearFunction, Mask, Operator, of_measurement
+from suffuse.operators.naming import SENSORS
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.samplers import Sampler, default, sample
@@ -188,7 +189,7 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     own = model.codec if isinstance(y, Tensor) else model.codec.of_size(y)
     assert isinstance(own.canvas, tuple)
     like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.canvas)
-    told = None
+    told, sensors = None, operator == SENSORS and not isinstance(y, Tensor)
     if isinstance(operator, str):
         operator, told = of_measurement(operator, like.shape[1:])
     if own is model.codec and not isinstance(y, Tensor):  # all of its items are of one size
@@ -201,6 +202,7 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     if isinstance(y, Tensor):
         y = like
     elif codec is not None:
+        operator = Mask(_known(codec, y)) if sensors else operator
         y = codec.encode([y])
     else:
         raise UserError(f"what {type(operator).__name__} measures is no {model.codec.kind} item; give it as a tensor "
@@ -211,6 +213,13 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     y = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
     item = None if codec is None else codec.decode(y)[0]
     return Measurement(sized, *_of_states(operator, y, noise, sized.codec), item)
+
+
+def _known(codec: Codec, item: Any) -> Tensor:
+    """What of an item is not missing, in the shape of a state."""
+    known = codec.partial([item])[1]
+    assert isinstance(known, Tensor)
+    return known[0]
 
 
 def _of_states(operator: Operator, y: Tensor, noise: float, codec: Codec) -> tuple[Operator, Tensor, float]:

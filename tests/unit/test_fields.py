@@ -19,6 +19,7 @@ from suffuse.fields import later, step_between
 from suffuse.learn import train
 from suffuse.model import Model
 from suffuse.networks import UNet
+from suffuse.operators import Mask
 from suffuse.outputs import FieldFiles
 from suffuse.patterns import Places
 from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
@@ -348,6 +349,11 @@ def test_all_verbs_know_fields(model: Model):
     restored = model.restore(whole, "random:0.3", noise=0.1, draws=2)
     assert restored.draws[0]["u"].dims == ("latitude", "longitude")
     assert restored.measured is not None
+    state, known = model.codec.partial([holes])
+    assert isinstance(state, torch.Tensor)
+    assert isinstance(known, torch.Tensor)
+    by_mask = model.restore(state, Mask(known[0]), noise=0.1, draws=2)
+    torch.testing.assert_close(model.restore(holes, "sensors", noise=0.1, draws=2).state, by_mask.state)
     coarse = whole.coarsen(latitude=2, longitude=2).mean()
     assert model.restore(coarse, "super-resolve:2", noise=0.1, draws=1).mean.sizes == item.sizes
     assert len(model.score([item, whole], evaluations=4)) == 2

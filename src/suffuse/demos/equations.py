@@ -42,12 +42,12 @@ _SHOWN = (0, 9, 24, 49)
 
 def heat(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Heat in bodies of uneven conductivity, with sources that turn: some minutes on two CPU cores."""
-    show(HEAT, out, minutes, seed, images=12_000)
+    show(HEAT, out, minutes, seed, images=8_000)
 
 
 def reaction(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Gray and Scott's substances that react and spread: some minutes on two CPU cores."""
-    show(REACTION, out, minutes, seed, images=12_000)
+    show(REACTION, out, minutes, seed, images=8_000)
 
 
 def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: int) -> None:
