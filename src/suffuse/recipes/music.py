@@ -102,4 +102,4 @@ class MusicKind(Kind):
             return items, {}, None
         place = torch.empty(len(rng), 1, 1, device=rng.index.device)
         shift = (rng.fold("transpose").uniform(place) * (2 * most + 1)).long() - most
-        return map_leaves(lambda tokens: torch.where(tokens >= PITCHES, tokens + shift, tokens), items), {}, None
+        return map_leaves(lambda tokens: torch.where(tokens >= PITCHES, tokens + 2 * shift, tokens), items), {}, None
