@@ -507,6 +507,7 @@ def demo(
             "translate",
             "sentiment",
             "protein",
+            "video",
             "heat",
             "reaction",
             "weather",
