@@ -446,7 +446,7 @@ def small(**data: object) -> Recipe:
 
 @pytest.fixture(scope="module", params=["samples", "spectrum"])
 def model(request: pytest.FixtureRequest, hums: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    return train(hums, small(state=request.param), tmp_path_factory.mktemp("run") / "hums")
+    return train(hums, small(state=request.param, compression=1.0), tmp_path_factory.mktemp("run") / "hums")
 
 
 def test_a_model_of_sounds_generates_fills_scores_and_classifies(model: Model, hums: Path, tmp_path: Path):
