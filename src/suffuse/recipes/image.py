@@ -11,10 +11,11 @@ from suffuse.data.loader import mirror
 from suffuse.data.records import PictureReport
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
 from suffuse.objectives import Objective
 from suffuse.recipes.build import build_form, build_network, build_objective, build_process
 from suffuse.recipes.kind import Kind, Shown, fill
-from suffuse.recipes.recipe import Recipe
+from suffuse.recipes.recipe import DataSection, Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State, map_leaves
 
@@ -49,9 +50,7 @@ class ImageKind(Kind):
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
         """See the base class."""
-        assert recipe.data.size is not None
-        assert recipe.data.channels is not None
-        return ImageCodec(recipe.data.size, recipe.data.channels)
+        return picture_codec(recipe.data)
 
     def denoiser(
         self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
@@ -79,6 +78,19 @@ def mirrored(items: State, rng: Streams, recipe: Recipe) -> State:
         return items
     which = rng.fold("flip").uniform(torch.empty(len(rng))) < 0.5
     return map_leaves(lambda leaf: mirror(leaf, which), items)
+
+
+def picture_codec(data: DataSection) -> ImageCodec:
+    """The codec of pictures of a completed section.
+
+    Raises:
+        UserError: they are said to have two channels.
+    """
+    assert data.size is not None
+    assert data.channels is not None
+    if data.channels == 2:
+        raise UserError("pictures have 1 channel (grey), 3 (colour) or 4 (with transparency), not 2; change --channels")
+    return ImageCodec(data.size, data.channels)
 
 
 def channels_of(modes: Mapping[str, int]) -> int:
