@@ -185,7 +185,8 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     """
     if not isinstance(model.denoiser.process, Gaussian) or not isinstance(model.codec.shape, tuple):
         raise UserError(f"what was measured of {model.codec.kind} items is not known to {model.origin.name}, whose "
-                        "states are not one Gaussian tensor: ask it to infill, or to translate")  # fmt: skip
+                        f"process is {type(model.denoiser.process).__name__} and not one Gaussian tensor: ask it to "
+                        "infill, or to translate")  # fmt: skip
     own = model.codec if isinstance(y, Tensor) else model.codec.of_size(y)
     assert isinstance(own.canvas, tuple)
     like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.canvas)

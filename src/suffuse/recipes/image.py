@@ -25,6 +25,8 @@ class ImageKind(Kind):
 
     def filled(self, recipe: Recipe) -> Recipe:
         """See the base class."""
+        if recipe.objective.given:
+            raise UserError("parts of pictures need no training: restore --operator inpaint; leave out --given")
         return recipe.model_copy(
             update={
                 "data": fill(recipe.data, kind="image"),
