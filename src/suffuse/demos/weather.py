@@ -35,7 +35,7 @@ _FIRST, _APART = 1860, 140
 _STATIONS, _NOISE = 0.02, 0.2
 """Share of the places that have one, and the deviation of their noise, in kelvin."""
 _RESTORED, _DRAWS = 12, 16
-_NEXT_DRAWS = 8
+_NEXT_DRAWS, _STEPS = 8, 30
 _IMAGES, _NEXT_IMAGES = 6_000, 3_000
 
 
@@ -174,7 +174,7 @@ def _restored(model: Model, truth: np.ndarray, seen: np.ndarray, places: np.ndar
             field.ravel()[places] = values
             y = torch.from_numpy(variable.encode(field)).float()[None, None]
             noise = _NOISE / variable.deviation
-            restored = model.restore(y, Mask(mask), noise, _DRAWS, seed=1000 * number, method="pigdm")  # of few minutes
+            restored = model.restore(y, Mask(mask), noise, _DRAWS, steps=_STEPS, seed=1000 * number)
             draws.append(_values(restored.draws))
             progress.to(number, len(truth))
     return np.stack(draws, 1)

@@ -13,7 +13,8 @@ from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.objectives import Objective
-from suffuse.recipes.build import build_form, build_network, build_objective, build_process
+from suffuse.parameterizations import Parameterization
+from suffuse.recipes.build import build_denoiser, build_network, build_objective
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import DataSection, Recipe
 from suffuse.rng import Streams
@@ -61,13 +62,13 @@ class ImageKind(Kind):
         recipe, shape = self.filled(recipe), codec.shape
         assert isinstance(shape, tuple)
         network = build_network(recipe.network, shape, conditions)
-        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), shape)
+        return build_denoiser(network, recipe.process, sigma_data, shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """More noise for larger pictures, whose pixels say the same many times over."""
         recipe = self.filled(recipe)
         assert recipe.data.size is not None
-        return build_objective(recipe, sigma_data, redundancy=recipe.data.size / 8)
+        return build_objective(recipe, form, redundancy=recipe.data.size / 8)
 
     def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
         """Mirrored half of the time, where that is asked for."""

@@ -17,7 +17,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.labels import LabelNetwork
 from suffuse.objectives import Objective
-from suffuse.parameterizations import Logits
+from suffuse.parameterizations import Logits, Parameterization
 from suffuse.processes import Discrete
 from suffuse.recipes.build import build_network, build_objective
 from suffuse.recipes.image import ImageKind, mirrored, picture_codec
@@ -90,9 +90,9 @@ class SegmentsKind(Kind):
         process = Discrete.masked(count) if recipe.process.jumps == "masked" else Discrete.uniform(count)
         return Denoiser(LabelNetwork(count, _FEATURES, inner), process, Logits(), codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """Mostly of maps that are all but hidden."""
-        return build_objective(self.filled(recipe), sigma_data)
+        return build_objective(self.filled(recipe), form)
 
 
 def _masks(source: PairSource, report: Report) -> Iterator[tuple[str, Image.Image]]:
