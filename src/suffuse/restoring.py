@@ -17,6 +17,7 @@ from suffuse.guidance import Merged, Observed
 from suffuse.metrics.restoration import consistency, of_measured
 from suffuse.operators import Decomposed, Function, Identity, Linear, LinearFunction, Mask, Operator, of_measurement
 from suffuse.operators.naming import SENSORS
+from suffuse.parameterizations import Direct
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.samplers import Sampler, default, sample
@@ -305,7 +306,7 @@ def _in_its_precision(model: "Model", guidance: float) -> Denoiser:
             return guided(x_t, t, condition)
 
     assert isinstance(model.codec.shape, tuple)
-    return Denoiser.from_function(guided.process, ask, guided.sigma_data, model.codec.shape)
+    return Denoiser(ask, guided.process, Direct(guided.sigma_data, guided.parameterization), model.codec.shape)
 
 
 def _name(operator: Operator | str) -> str:

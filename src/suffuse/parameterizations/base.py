@@ -10,7 +10,7 @@ from suffuse.errors import UserError
 from suffuse.posteriors import Categorical, Joint, Normal, Posterior
 from suffuse.processes import Discrete, Process, Product, Time
 from suffuse.processes.base import as_time
-from suffuse.tree import State
+from suffuse.tree import State, latest
 
 
 class Parameterization(ABC):
@@ -36,6 +36,15 @@ class Parameterization(ABC):
     @abstractmethod
     def posterior(self, output: Any, x_t: Any, t: Any, process: Any) -> Posterior[Any]:
         """Read the network's output as a posterior."""
+
+    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Any) -> Tensor:
+        r"""White noise (B, ...) made a draw of what x_t leaves open of data that is known by its deviation alone.
+
+        For a Gaussian process, of independent elements of deviation s, :math:`\sigma_t s / \sqrt{\alpha_t^2 s^2 +
+        \sigma_t^2}` of it; where elements have times of their own, at the latest.
+        """
+        alpha_t, sigma_t = process.coordinates(latest(as_time(t, x_t)), x_t)
+        return sigma_t * self.sigma_data * (alpha_t**2 * self.sigma_data**2 + sigma_t**2).rsqrt() * noise
 
 
 class Logits(Parameterization):
@@ -79,10 +88,20 @@ class Each(Parameterization):
 
 
 class Direct(Parameterization):
-    """No map at all: the "network" is a function of (x_t, t, condition) that gives a posterior or its mean."""
+    """No map at all: the "network" is a function of (x_t, t, condition) that gives a posterior or its mean.
 
-    def __init__(self, sigma_data: float = 1.0) -> None:
-        self.sigma_data = sigma_data
+    Args:
+        sigma_data: deviation of the data.
+        known: the form of a network that the function asks, if it says more of the data than its deviation.
+    """
+
+    def __init__(self, sigma_data: float = 1.0, known: Parameterization | None = None) -> None:
+        self.sigma_data, self.known = sigma_data, known
+
+    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Any) -> Tensor:
+        """As of the form of a network that the function asks, where that is given."""
+        known = super() if self.known is None else self.known
+        return known.left(noise, x_t, t, process)
 
     def inputs(self, x_t: State, t: Time, process: Process[Any]) -> tuple[State, Time]:
         """As they are."""

@@ -11,7 +11,7 @@ from suffuse.parameterizations.base import Parameterization
 from suffuse.posteriors import Normal
 from suffuse.processes import Gaussian, Time
 from suffuse.processes.base import as_time
-from suffuse.tree import expand
+from suffuse.tree import expand, latest
 
 _LEAST = 1e-6
 """Of the mean variance of all frequencies, what a frequency has at least."""
@@ -95,6 +95,12 @@ class Wiener(nn.Module, Parameterization):
         left = (sigma_t**2 * power / (alpha_t**2 * power + sigma_t**2)).flatten(1).mean(1)
         return expand(1 / left, like)
 
+    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Gaussian) -> Tensor:
+        """What the filter leaves, at the noisiest of the times of elements."""
+        alpha_t, sigma_t = process.coordinates(latest(as_time(t, x_t)), x_t)
+        power = _resized(self.spectrum, x_t.shape[2:], 0).to(x_t.dtype)
+        return self._back((sigma_t**2 * power / (alpha_t**2 * power + sigma_t**2)).sqrt() * self._to(noise))
+
     def inputs(self, x_t: Tensor, t: Time, process: Gaussian) -> tuple[Tensor, Tensor]:
         """As of ``EDM``."""
         return self.form.inputs(x_t, t, process)
@@ -104,11 +110,11 @@ class Wiener(nn.Module, Parameterization):
         t, output = as_time(t, x_t), output.to(x_t.dtype)
         if t.ndim < 2:
             return Normal(self._filtered(output, x_t, *process.coordinates(t, x_t)))
-        latest = t.flatten(1).amax(1)
-        alpha_t, (alpha, sigma) = process.coordinates(t, x_t)[0], process.coordinates(latest, x_t)
-        level, noisiest = expand(process.level(t), x_t), expand(process.level(latest), x_t)
+        last = latest(t)
+        alpha_t, (alpha, sigma) = process.coordinates(t, x_t)[0], process.coordinates(last, x_t)
+        level, noisiest = expand(process.level(t), x_t), expand(process.level(last), x_t)
         alike = x_t * torch.where(alpha_t > 0, alpha / alpha_t, 1)
-        better = self._filtered(output, alike, alpha, sigma) - self.form.posterior(output, alike, latest, process).mean
+        better = self._filtered(output, alike, alpha, sigma) - self.form.posterior(output, alike, last, process).mean
         share = ((noisiest - level) / 2).exp().to(x_t.dtype)
         return Normal(self.form.posterior(output, x_t, t, process).mean + share * better)
 
