@@ -143,7 +143,7 @@ class Runs:
 
         x1, told, rng = model.start(model.told_of(before, {SOURCE: before}), range(seed, seed + len(before)))
         assert isinstance(x1, Tensor)
-        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise)
+        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, self.problem.method)
         sampler, times = model.solver(model.sampling.sampling_steps or 1, 1.0, model.sampling.sampler)
         state = sample(observed, sampler, x1, times, told, rng)
         return [codec.in_place_of(item, change) for item, change in zip(before, codec.decode(state), strict=True)]
