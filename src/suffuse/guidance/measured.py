@@ -238,6 +238,9 @@ class PiGDM(Method):
     .. math:: S = r_t^2 A A^\top + \text{noise}^2, \qquad
         r_t^2 = \frac{\sigma_t^2 s_{\text{data}}^2}{\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2}.
 
+    Where elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk can grow
+    without bound: ``moments`` holds there.
+
     Source: "Pseudoinverse-Guided Diffusion Models for Inverse Problems" (Song, Vahdat, Mardani, Kautz, 2023).
     """
 
