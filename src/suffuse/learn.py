@@ -179,14 +179,18 @@ class TrainingData:
     def some(self) -> list[State]:
         """The first training items, to measure what they are like."""
         index = torch.arange(min(_MEASURED, len(self._train)))
-        places = zip(self._train.at(index).split(_AT_ONCE), index.split(_AT_ONCE), strict=True)
-        return [self._shown(each, numbers)[0] for each, numbers in places]
+        found = list[State]()
+        with Progress("measuring", len(index)) as progress:
+            for places, numbers in zip(self._train.at(index).split(_AT_ONCE), index.split(_AT_ONCE), strict=True):
+                found.append(self._shown(places, numbers)[0])
+                progress.to(int(numbers[-1]) + 1, len(index))
+        return found
 
 
 def deviation(states: Sequence[State]) -> float:
-    """Standard deviation of the real numbers in these states; 1 where there are none."""
+    """Standard deviation of the real numbers in these states; 1 where there are none, or all are the same."""
     numbers = [leaf.flatten() for state in states for leaf in leaves(state) if leaf.is_floating_point()]
-    return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
+    return round(float(torch.cat(numbers).std(correction=0)), 4) or 1.0 if numbers else 1.0
 
 
 def preview(model: Model, values: Mapping[str, list[Any]], sources: Sequence[Any]) -> Image.Image | str:

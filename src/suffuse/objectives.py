@@ -5,7 +5,7 @@ the law of t, the weight and the coupling are parts.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ EARLIEST = 1e-5
 class Weight(nn.Module, ABC):
     """How much an error counts at each level of noise. A module, since a weight may be learned."""
 
-    process: ClassVar[type[Process[Any]]] = Process
+    process: type[Process[Any]] = Process
     """The processes that it fits."""
 
     def check(self, process: Process[Any]) -> None:
@@ -93,19 +93,12 @@ class OutputWeight(Weight):
     def __init__(self, form: Affine | Bridged | Wiener) -> None:
         super().__init__()
         self._form = (form,)  # what is measured in it is the denoiser's, and is not saved twice
+        self.process = form.process
 
     @property
     def form(self) -> Affine | Bridged | Wiener:
         """The meaning of the output."""
         return self._form[0]
-
-    def check(self, process: Process[Any]) -> None:
-        """The form's process alone."""
-        if not isinstance(process, self.form.process):
-            raise UserError(
-                f"{type(self).__name__} of {type(self.form).__name__} weighs {self.form.process.__name__} processes "
-                f"only, not {type(process).__name__}; ELBOWeight fits every process"
-            )
 
     def forward(
         self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor

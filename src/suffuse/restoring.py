@@ -306,7 +306,7 @@ def _in_its_precision(model: "Model", guidance: float) -> Denoiser:
             return guided(x_t, t, condition)
 
     assert isinstance(model.codec.shape, tuple)
-    return Denoiser(ask, guided.process, Direct(guided.sigma_data, guided.parameterization), model.codec.shape)
+    return Denoiser(ask, guided.process, Direct.of(guided.parameterization), model.codec.shape)
 
 
 def _name(operator: Operator | str) -> str:

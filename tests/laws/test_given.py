@@ -192,7 +192,7 @@ def test_each_leaf_has_its_weight():
     alone = OutputWeight(EDM(0.7))(process.parts["x"], x0["x"], x_t["x"], posterior.parts["x"], t, density)
     assert torch.equal(loss["x"], alone)
     assert torch.equal(loss["kind"], process.parts["kind"].elbo(x0["kind"], x_t["kind"], posterior.parts["kind"], t))
-    with pytest.raises(sf.UserError, match="OutputWeight of EDM weighs Gaussian processes only, not Discrete"):
+    with pytest.raises(sf.UserError, match="OutputWeight weighs Gaussian processes only, not Discrete"):
         EachWeight({"x": OutputWeight(EDM()), "kind": OutputWeight(EDM())}).check(process)
     with pytest.raises(sf.UserError, match="EachWeight weighs Product processes only"):
         each.check(process.parts["x"])

@@ -307,7 +307,7 @@ def test_what_has_no_meaning_under_a_blur_is_refused():
         sf.sample(Given(network, x, x > 0), Ancestral(), x, grids.uniform(2))
     with pytest.raises(sf.UserError, match="coupled=True"):
         Objective(weight=UniformWeight(), coupling=Assignment())(denoiser, x)
-    with pytest.raises(sf.UserError, match="OutputWeight of EDM weighs Gaussian processes only"):
+    with pytest.raises(sf.UserError, match="OutputWeight weighs Gaussian processes only"):
         Objective(weight=OutputWeight(EDM()))(denoiser, x)
     with pytest.raises(sf.UserError, match="Epsilon cannot be used with Cosine"):
         sf.Denoiser(lambda *seen: x, process, sf.parameterizations.PerFrequency(sf.parameterizations.Epsilon()))

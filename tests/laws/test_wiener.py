@@ -5,10 +5,15 @@ import torch
 from torch import Tensor
 
 import suffuse as sf
+from suffuse.guidance import ClassifierFree, Given, Guided, Merged, Negative, Observed, Tiled
 from suffuse.objectives import Objective, OutputWeight
+from suffuse.operators import Identity
 from suffuse.operators.spectrum import cosines, from_cosines, hartley
-from suffuse.parameterizations import EDM, Wiener
+from suffuse.parameterizations import EDM, PerFrequency, Wiener
+from suffuse.recipes.build import build_form
+from suffuse.recipes.recipe import ProcessSection
 from suffuse.rng import Streams
+from suffuse.samplers.base import Counted
 from tests.laws.cases import F64, FLOW, SCHEDULE_CASES, close
 
 SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -197,3 +202,49 @@ def test_its_measurements_are_saved_with_the_weights():
     x = torch.randn(3, 1, 4, 5, dtype=F64)
     assert torch.equal(other.posterior(x, x, 0.5, FLOW).mean, form.posterior(x, x, 0.5, FLOW).mean)
     assert sorted(form.state_dict()) == ["mean", "spectrum"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_left_has_the_covariance_of_the_posterior(name):
+    """White noise made it: L L^T is C - alpha^2 C (alpha^2 C + sigma^2)^-1 C, by dense matrices."""
+    form, x0 = fitted(name)
+    n, shape, v = x0[0].numel(), x0.shape[1:], basis(name)
+    denoiser = sf.Denoiser(lambda x, level, condition: torch.zeros_like(x), FLOW, form, shape)
+    covariance = v.T @ (form.spectrum.flatten()[:, None] * v)
+    total = 0.7**2 * covariance + 0.3**2 * torch.eye(n, dtype=F64)
+    expected = covariance - 0.7**2 * covariance @ torch.linalg.solve(total, covariance)
+    eye = torch.eye(n, dtype=F64).reshape(n, *shape)
+    asking = [
+        Counted(denoiser),
+        ClassifierFree(denoiser, 2.0),
+        Negative(denoiser, {}, 2.0),
+        Guided(denoiser, denoiser, 2.0),
+        Given(denoiser, x0[:1], torch.zeros(1, *shape, dtype=torch.bool)),
+        Merged(denoiser, x0[:1], 0.5),
+        Observed(denoiser, Identity(), x0[:1], 0.5),
+        Tiled(denoiser, shape[1:]),
+    ]
+    for each in [denoiser, *asking]:
+        rows = each.left(eye, torch.zeros_like(eye), torch.tensor(0.3, dtype=F64)).reshape(n, n)
+        assert close(rows.T @ rows, expected, atol=1e-9), type(each).__name__
+
+
+def test_it_is_the_form_of_what_has_axes_under_noise_alone():
+    assert isinstance(build_form(ProcessSection(noise_schedule="edm"), 0.5, (1, 8, 8)), Wiener)
+    assert type(build_form(ProcessSection(noise_schedule="edm"), 0.5, (8,))) is EDM
+    assert type(build_form(ProcessSection(noise_schedule="heat"), 0.5, (1, 8, 8))) is PerFrequency
+    for schedule, shape in [("heat", (1, 8, 8)), ("edm", (8,))]:
+        section = ProcessSection(noise_schedule=schedule, parameterization="wiener")
+        with pytest.raises(sf.UserError, match="the form wiener knows the spectrum of what has axes"):
+            build_form(section, 0.5, shape)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.0], ids=["one item", "nothing but zeros"])
+def test_items_that_are_all_alike_leave_it_finite(level):
+    """Their variance is 0, and the network's output is in units of next to nothing."""
+    form, x0 = Wiener(level or 1.0, (1, 4, 4)).double(), torch.full((3, 1, 4, 4), level, dtype=F64)
+    form.fit([x0])
+    denoiser = sf.Denoiser(lambda x, level, condition: torch.randn_like(x), FLOW, form)
+    loss = Objective(weight=OutputWeight(form))(denoiser, x0, rng=0)
+    assert torch.isfinite(loss).all()
+    assert close(denoiser(x0, 0.5).mean, x0, atol=0.01)

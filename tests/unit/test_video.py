@@ -515,11 +515,22 @@ def test_what_is_drawn_and_filled_is_measured(trained: tuple[Path, Model]):
         figure.name: figure
         for figure in evaluate_source(model, folder / "clips", folder / "report", folder / "clips", evaluations=4)
     }
+    whole = [clip.frames.astype(float) for clip in opened(folder / "clips").raw(range(3))]
+    frames = [clip[first : first + 4] for clip in whole for first in (0, 4, 8)]
+    guesses = [(each[1], (each[0] + each[2]) / 2) for each in frames], [(each[3], each[2]) for each in frames]
+    by_hand = [
+        np.mean([10 * np.log10(255**2 / np.square(truth - guess).mean()) for truth, guess in pairs])
+        for pairs in guesses
+    ]
     names = ["nats", "bits per dimension", "Frechet distance", "spectrum error", "nearer to training"]
     assert list(found) == [*names, "PSNR in between", "PSNR next"]
     blend = found["PSNR in between"]
     assert blend.reference is not None
-    assert abs(blend.found.value - blend.reference.value) < 3  # after four steps a spectrum is known, and little else
+    assert blend.reference.value == pytest.approx(by_hand[0], abs=1e-3)
+    last = found["PSNR next"].reference
+    assert last is not None
+    assert last.value == pytest.approx(by_hand[1], abs=1e-3)
+    assert blend.found.value < blend.reference.value + 3  # after four steps little is known but a spectrum
     near = found["Frechet distance"]
     assert near.reference is not None
     assert near.found.value > 10 * near.reference.value

@@ -37,7 +37,7 @@ class Classifier(Denoiser):
     def __init__(self, denoiser: Denoiser, log_likelihood: NoisyLikelihood, weight: float = 1.0) -> None:
         _refuse_others(denoiser)
         forward = _Noisy(denoiser, log_likelihood, weight)
-        super().__init__(forward, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(forward, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
 
 
 class Rewarded(Denoiser):
@@ -61,7 +61,7 @@ class Rewarded(Denoiser):
     def __init__(self, denoiser: Denoiser, log_likelihood: CleanLikelihood, weight: float = 1.0) -> None:
         _refuse_others(denoiser)
         forward = _Through(denoiser, log_likelihood, weight)
-        super().__init__(forward, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(forward, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
 
 
 def _refuse_others(denoiser: Denoiser) -> None:

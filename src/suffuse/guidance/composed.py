@@ -41,7 +41,7 @@ class AllOf(Denoiser):
         if not conditions or len(weights) != len(conditions) or min(weights) <= 0:
             raise ValueError(f"{len(conditions)} conditions need as many positive weights, got {weights}")
         super().__init__(
-            _All(denoiser, conditions, weights), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape
+            _All(denoiser, conditions, weights), denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape
         )
 
 
@@ -87,7 +87,10 @@ class AnyOf(Denoiser):
         if not isinstance(denoiser.process, Gaussian):
             raise ValueError("a mixture of conditions is joined by its means: for Gaussian processes only")
         super().__init__(
-            _Any(denoiser, conditions, log_densities), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape
+            _Any(denoiser, conditions, log_densities),
+            denoiser.process,
+            Direct.of(denoiser.parameterization),
+            denoiser.shape,
         )
 
 

@@ -37,7 +37,9 @@ class Given(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, x0: State, given: State) -> None:
-        super().__init__(_Told(denoiser, x0, given), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(
+            _Told(denoiser, x0, given), denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape
+        )
 
 
 class _Told(nn.Module):

@@ -64,7 +64,7 @@ class Guided(Denoiser):
         rule: Rule = _PLAIN,
     ) -> None:
         forward = _Pair(main, reference, _Strength(weight, interval), rule)
-        super().__init__(forward, main.process, Direct(main.sigma_data, main.parameterization), main.shape)
+        super().__init__(forward, main.process, Direct.of(main.parameterization), main.shape)
 
 
 class ClassifierFree(Denoiser):
@@ -92,7 +92,7 @@ class ClassifierFree(Denoiser):
             return without(condition, drop)
 
         forward = _Twice(denoiser, reference, _Strength(weight, interval), rule)
-        super().__init__(forward, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(forward, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
 
 
 class Negative(Denoiser):
@@ -120,7 +120,7 @@ class Negative(Denoiser):
             return replaced(condition, negative)
 
         forward = _Twice(denoiser, reference, _Strength(weight, interval), rule)
-        super().__init__(forward, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(forward, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
 
 
 def replaced(condition: Condition, other: Condition) -> Condition:

@@ -43,7 +43,9 @@ class Merged(Denoiser):
     def __init__(self, denoiser: Denoiser, y: Tensor, noise: float) -> None:
         if not 0 < noise < float("inf"):
             raise UserError(f"the noise that is taken away is a positive deviation, and not {noise}")
-        super().__init__(_Both(denoiser, y, noise), denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(
+            _Both(denoiser, y, noise), denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape
+        )
 
 
 class _Both(nn.Module):

@@ -56,7 +56,7 @@ class Observed(Denoiser):
         method: str | Method = "default",
     ) -> None:
         rule = _rule(denoiser, operator, y, noise, _method(method, operator))
-        super().__init__(rule, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(rule, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
         self.denoiser, self.operator, self.noise = denoiser, operator, noise
         self.y, self.method = y, _method(method, operator)
 

@@ -53,7 +53,7 @@ class Regions(Denoiser):
         first = parts[0][0]
         _check([denoiser for denoiser, _, _ in parts])
         shares = _shares([mask for _, _, mask in parts])
-        super().__init__(_Joined(parts, shares), first.process, Direct(first.sigma_data), first.shape)
+        super().__init__(_Joined(parts, shares), first.process, Direct.of(first.parameterization), first.shape)
 
 
 class _Joined(nn.Module):

@@ -92,16 +92,22 @@ class Direct(Parameterization):
 
     Args:
         sigma_data: deviation of the data.
-        known: the form of a network that the function asks, if it says more of the data than its deviation.
+        known: the form of the denoiser that the function asks, which may know more of the data.
     """
 
     def __init__(self, sigma_data: float = 1.0, known: Parameterization | None = None) -> None:
         self.sigma_data, self.known = sigma_data, known
 
+    @classmethod
+    def of(cls, form: Parameterization) -> "Direct":
+        """For a function that asks a denoiser of this form."""
+        return cls(form.sigma_data, form)
+
     def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Any) -> Tensor:
-        """As of the form of a network that the function asks, where that is given."""
-        known = super() if self.known is None else self.known
-        return known.left(noise, x_t, t, process)
+        """As of the form of the denoiser that the function asks, where there is one."""
+        if self.known is None:
+            return super().left(noise, x_t, t, process)
+        return self.known.left(noise, x_t, t, process)
 
     def inputs(self, x_t: State, t: Time, process: Process[Any]) -> tuple[State, Time]:
         """As they are."""

@@ -14,7 +14,7 @@ from suffuse.processes.base import as_time
 from suffuse.tree import expand, latest
 
 _LEAST = 1e-6
-"""Of the mean variance of all frequencies, what a frequency has at least."""
+"""What a frequency has at least, of the mean variance of all, or of the data where items are all alike."""
 
 
 class Wiener(nn.Module, Parameterization):
@@ -86,20 +86,17 @@ class Wiener(nn.Module, Parameterization):
         if self._circles:
             variance = (variance + variance.flip(self._circles).roll([1] * len(self._circles), self._circles)) / 2
         self.mean.copy_(mean[0])
-        self.spectrum.copy_(variance[0].clamp(min=_LEAST * float(variance.mean())))
+        self.spectrum.copy_(variance[0].clamp(min=_LEAST * max(float(variance.mean()), self.sigma_data**2)))
 
     def weight(self, t: Time, process: Gaussian, like: Tensor) -> Tensor:
         r"""One over the mean of :math:`c_{\text{out}}^2`: unit error, on average, of what the filter leaves."""
-        alpha_t, sigma_t = process.coordinates(t, like)
-        power = _resized(self.spectrum, like.shape[2:], 0).to(like.dtype)
-        left = (sigma_t**2 * power / (alpha_t**2 * power + sigma_t**2)).flatten(1).mean(1)
-        return expand(1 / left, like)
+        left = self._left(*process.coordinates(t, like), like) ** 2
+        return expand(1 / left.flatten(1).mean(1), like)
 
     def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Gaussian) -> Tensor:
         """What the filter leaves, at the noisiest of the times of elements."""
-        alpha_t, sigma_t = process.coordinates(latest(as_time(t, x_t)), x_t)
-        power = _resized(self.spectrum, x_t.shape[2:], 0).to(x_t.dtype)
-        return self._back((sigma_t**2 * power / (alpha_t**2 * power + sigma_t**2)).sqrt() * self._to(noise))
+        coordinates = process.coordinates(latest(as_time(t, x_t)), x_t)
+        return self._back(self._left(*coordinates, x_t) * self._to(noise))
 
     def inputs(self, x_t: Tensor, t: Time, process: Gaussian) -> tuple[Tensor, Tensor]:
         """As of ``EDM``."""
@@ -119,11 +116,18 @@ class Wiener(nn.Module, Parameterization):
         return Normal(self.form.posterior(output, x_t, t, process).mean + share * better)
 
     def _filtered(self, output: Tensor, x_t: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-        power = _resized(self.spectrum, x_t.shape[2:], 0).to(x_t.dtype)
+        power = self._power(x_t)
         mean = _resized(self.mean, x_t.shape[2:], 0.5).to(x_t.dtype)
-        total = alpha_t**2 * power + sigma_t**2
-        kept = alpha_t * power / total * self._to(x_t - alpha_t * mean)
-        return mean + self._back(kept + sigma_t * (power / total).sqrt() * self._to(output))
+        kept = alpha_t * power / (alpha_t**2 * power + sigma_t**2) * self._to(x_t - alpha_t * mean)
+        return mean + self._back(kept + self._left(alpha_t, sigma_t, x_t) * self._to(output))
+
+    def _left(self, alpha_t: Tensor, sigma_t: Tensor, like: Tensor) -> Tensor:
+        """Deviations of coefficients that the filter leaves."""
+        power = self._power(like)
+        return sigma_t * (power / (alpha_t**2 * power + sigma_t**2)).sqrt()
+
+    def _power(self, like: Tensor) -> Tensor:
+        return _resized(self.spectrum, like.shape[2:], 0).to(like.dtype)
 
     def _to(self, x: Tensor) -> Tensor:
         x = hartley(x, self._circles) if self._circles else x

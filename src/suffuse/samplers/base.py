@@ -117,7 +117,7 @@ class Counted(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__(self._count, denoiser.process, Direct(denoiser.sigma_data), denoiser.shape)
+        super().__init__(self._count, denoiser.process, Direct.of(denoiser.parameterization), denoiser.shape)
         self.denoiser = denoiser
         self.evaluations = self.items = 0
 
