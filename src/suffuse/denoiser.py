@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from suffuse.parameterizations import Direct, Parameterization
+from suffuse.parameterizations import Direct, Parameterization, Spread
 from suffuse.posteriors import Posterior
 from suffuse.processes import Process, Time
 from suffuse.tree import Condition, State
@@ -55,9 +55,9 @@ class Denoiser(nn.Module):
         posterior = self.parameterization.posterior(self.network(scaled, level, condition), x_t, t, self.process)
         return self.process.restrict(posterior, x_t, t)
 
-    def left(self, noise: Tensor, x_t: Tensor, t: Time) -> Tensor:
-        """White noise made a draw of what x_t leaves open, as far as the form knows the data without the network."""
-        return self.parameterization.left(noise, x_t, t, self.process)
+    def spread(self, x_t: Tensor, t: Time) -> Spread:
+        """What x_t leaves open, as far as the form knows the data without asking the network; of a Gaussian process."""
+        return self.parameterization.spread(x_t, t, self.process)
 
     @property
     def sigma_data(self) -> float:

@@ -19,15 +19,17 @@ from torch import Tensor
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.operators import Linear, Operator, conjugate_directions, conjugate_gradients
-from suffuse.operators.spectrum import per_item
+from suffuse.parameterizations import Spread
 from suffuse.processes import Gaussian, Time
 from suffuse.processes.base import as_time
 from suffuse.rng import Streams
-from suffuse.tree import Condition, expand, latest
+from suffuse.tree import Condition, expand
 
 _LEAST_RATIO = 0.05
 r"""Below this :math:`\alpha_t s_{\text{data}} / \sigma_t` the Jacobian holds more error of a network than covariance,
 and at :math:`\alpha_t = 0` nothing else; mean and covariance are then those of the time where it is reached."""
+_STEPS, _ENOUGH = 100, 1e-2
+"""Of conjugate gradients where elements depend on each other: at most so many, and the error that is small enough."""
 
 
 class Measured:
@@ -68,25 +70,46 @@ class Measured:
         """A' u."""
         return self.operator.adjoint(u, at=self.x)
 
-    def solve(self, u: Tensor, width: Tensor) -> Tensor:
-        r""":math:`(w A A^\top + \text{noise}^2)^{-1} u`, for a width w of ``()`` or (B, 1, ...)."""
-        if isinstance(self.operator, Linear):
-            return self.operator.solve(u, width, self.noise**2)
-        width = per_item(width, u)
-        return conjugate_gradients(lambda v: width * self.push(self.pull(v)) + self.noise**2 * v, u)
+    def solve(self, u: Tensor, spread: Spread) -> Tensor:
+        r""":math:`(A C A^\top + \text{noise}^2)^{-1} u`, for the covariance C of a clean state around x.
 
-    def nearest(self, width: Tensor) -> Tensor:
-        r"""The mean given y of a clean state around x of variance w in every element,
-        :math:`x + w A^\top (w A A^\top + \text{noise}^2)^{-1} (y - A x)`.
+        In closed form where operator and covariance know one, and else by conjugate gradients; for a linear operator
+        these begin with the independent elements of that width, and take few steps.
         """
-        return self.x + width * self.pull(self.solve(self.residual, width))
 
-    def deviation(self, moved: Tensor, width: Tensor, rng: Streams) -> Tensor:
-        """What the measurement leaves of a draw of the state, less its mean: that and the measurement's noise, solved
-        as by :meth:`nearest`. Where the draw has that width in each element, it is one from the law of that mean.
+        def system(v: Tensor) -> Tensor:
+            return self.push(spread.times(self.pull(v))) + self.noise**2 * v
+
+        if not isinstance(self.operator, Linear):
+            return conjugate_gradients(system, u)
+        operator = self.operator
+        if spread.root is None:
+            return operator.solve(u, spread.width, self.noise**2)
+
+        def roughly(v: Tensor) -> Tensor:
+            return operator.solve(v, spread.width, self.noise**2)
+
+        steps = conjugate_directions(system, u, _STEPS, _ENOUGH, roughly)
+        return sum((expand(step, u) * direction for step, direction in steps), torch.zeros_like(u))
+
+    def nearest(self, spread: Spread) -> Tensor:
+        r"""The mean given y of a clean state around x of covariance C,
+        :math:`x + C A^\top (A C A^\top + \text{noise}^2)^{-1} (y - A x)`.
         """
+        return self.x + spread.times(self.pull(self.solve(self.residual, spread)))
+
+    def deviation(self, spread: Spread, noise: Tensor, rng: Streams) -> Tensor:
+        """A draw of a clean state of covariance C given y, less its mean: one of the state and one of the measurement's
+        noise, solved as by :meth:`nearest`.
+
+        Args:
+            spread: C.
+            noise: (B, ...) white, of which the state is drawn.
+            rng: of the measurement's noise.
+        """
+        moved = spread.draw(noise)
         residual = self.noise * rng.fold("measurement").normal(self.y) - self.push(moved)
-        return moved + width * self.pull(self.solve(residual, width))
+        return moved + spread.times(self.pull(self.solve(residual, spread)))
 
 
 class Local:
@@ -105,7 +128,7 @@ class Local:
     Attributes:
         mean: (B, ...) E[x_0 | x_t].
         measured: the measurement around the mean.
-        width: see :func:`width_at`.
+        spread: what the state leaves open, as far as the denoiser's form knows.
         scale: s_data.
     """
 
@@ -123,11 +146,10 @@ class Local:
         process = denoiser.process
         assert isinstance(process, Gaussian)
         self.scale = denoiser.sigma_data
-        self.width = width_at(denoiser, x_t, t)
         if through:
             self._differentiate(denoiser, process, x_t, as_time(t, x_t), condition)
         else:
-            self.mean = denoiser(x_t, t, condition).mean
+            self.mean, self.spread = denoiser(x_t, t, condition).mean, denoiser.spread(x_t, t)
         self.measured = Measured(operator, y, noise, self.mean)
 
     def _differentiate(
@@ -143,21 +165,12 @@ class Local:
             # So early the state is all but noise, which the walk scales down.
             self._x = torch.where(sigma_t > sigma_s, x_t * sigma_s / sigma_t, x_t).detach().requires_grad_()
             self._answer = denoiser(self._x, s, condition).mean
-        self.mean = self._answer.detach()
+        self.mean, self.spread = self._answer.detach(), denoiser.spread(self._x.detach(), s)
 
     def covariance(self, v: Tensor) -> Tensor:
         """Cov[x_0 | x_t] times v, by one pass back through the denoiser."""
         (pulled,) = torch.autograd.grad(self._answer, self._x, v, retain_graph=True)
         return self._tweedie * pulled
-
-
-def width_at(denoiser: Denoiser, x_t: Tensor, t: Time) -> Tensor:
-    r"""Variance given x_t of the elements of data that are independent and of deviation c, ``()`` or (B, 1, ...),
-    :math:`r_t^2 = \sigma_t^2 c^2 / (\alpha_t^2 c^2 + \sigma_t^2)`.
-    """
-    assert isinstance(denoiser.process, Gaussian)
-    alpha_t, sigma_t = denoiser.process.coordinates(latest(as_time(t, x_t)), x_t)
-    return sigma_t**2 * denoiser.sigma_data**2 / (alpha_t**2 * denoiser.sigma_data**2 + sigma_t**2)
 
 
 class Method(ABC):
@@ -205,7 +218,7 @@ class Moments(Method):
             return y.push(moved) + y.noise**2 * u
 
         def roughly(u: Tensor) -> Tensor:
-            return y.solve(u, at.width)
+            return y.solve(u, at.spread)
 
         for step, _ in conjugate_directions(spread, y.residual, self.iterations, precondition=roughly):
             mean = mean + expand(step, mean) * moved
@@ -233,13 +246,14 @@ class DiagonalMoments(Method):
 
 
 class PiGDM(Method):
-    r"""Pseudo-inverse guidance: K is the covariance, but S has that of isotropic data of the same deviation.
+    r"""Pseudo-inverse guidance: K is the covariance, but S has that which the denoiser's form knows of.
 
-    .. math:: S = r_t^2 A A^\top + \text{noise}^2, \qquad
-        r_t^2 = \frac{\sigma_t^2 s_{\text{data}}^2}{\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2}.
+    .. math:: S = A C A^\top + \text{noise}^2,
 
-    Where elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk can grow
-    without bound: ``moments`` holds there.
+    with the :class:`~suffuse.parameterizations.Spread` C of the form. In the source it is isotropic, :math:`C = r_t^2 =
+    \sigma_t^2 s_{\text{data}}^2 / (\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2)`, as it is for every form but
+    ``Wiener``. Where elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk
+    can grow without bound: ``moments`` holds there.
 
     Source: "Pseudoinverse-Guided Diffusion Models for Inverse Problems" (Song, Vahdat, Mardani, Kautz, 2023).
     """
@@ -247,7 +261,7 @@ class PiGDM(Method):
     def __call__(self, at: Local) -> Tensor:
         """See the class."""
         y = at.measured
-        return at.mean + at.covariance(y.pull(y.solve(y.residual, at.width)))
+        return at.mean + at.covariance(y.pull(y.solve(y.residual, at.spread)))
 
 
 class DPS(Method):
@@ -274,13 +288,16 @@ class DPS(Method):
 
 
 class DDNM(Method):
-    r"""The null space of the mean with the range of the measurement: K is isotropic, so that no gradient is taken.
+    r"""The null space of the mean with the range of the measurement: K is what the form knows, without a gradient.
 
-    .. math:: m + r_t^2 A^\top (r_t^2 A A^\top + \text{noise}^2)^{+} (y - A m),
+    .. math:: m + C A^\top (A C A^\top + \text{noise}^2)^{+} (y - A m),
 
-    with the width :math:`r_t^2` of :class:`PiGDM`. Without noise this is :math:`A^{+} y + (I - A^{+} A) m`, which
-    measures as y exactly. In the source the noise lessens the correction by what a step adds (DDNM+); a denoiser knows
-    no steps, and here it is lessened by the width.
+    with the spread C of :class:`PiGDM`. With an isotropic C, as in the source, this is without noise
+    :math:`A^{+} y + (I - A^{+} A) m`, which measures as y exactly. In the source the noise lessens the correction by
+    what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by the spread.
+
+    Of all methods the fastest. With the form ``Wiener`` its answer at t = 1 is the best that is linear in the
+    measurement, which the others only reach where a network's derivatives are as good as its values.
 
     Source: "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model" (Wang, Yu, Zhang, 2022).
     """
@@ -290,7 +307,7 @@ class DDNM(Method):
 
     def __call__(self, at: Local) -> Tensor:
         """See the class."""
-        return at.measured.nearest(at.width)
+        return at.measured.nearest(at.spread)
 
 
 METHODS: dict[str, Method] = {

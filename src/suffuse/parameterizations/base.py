@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from suffuse.errors import UserError
+from suffuse.parameterizations.spread import Spread
 from suffuse.posteriors import Categorical, Joint, Normal, Posterior
 from suffuse.processes import Discrete, Process, Product, Time
 from suffuse.processes.base import as_time
@@ -37,14 +38,14 @@ class Parameterization(ABC):
     def posterior(self, output: Any, x_t: Any, t: Any, process: Any) -> Posterior[Any]:
         """Read the network's output as a posterior."""
 
-    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Any) -> Tensor:
-        r"""White noise (B, ...) made a draw of what x_t leaves open of data that is known by its deviation alone.
+    def spread(self, x_t: Tensor, t: Time, process: Any) -> Spread:
+        r"""What x_t leaves open of the data, without asking the network; of a Gaussian process.
 
-        For a Gaussian process, of independent elements of deviation s, :math:`\sigma_t s / \sqrt{\alpha_t^2 s^2 +
-        \sigma_t^2}` of it; where elements have times of their own, at the latest.
+        Of independent elements of deviation s it is :math:`\sigma_t^2 s^2 / (\alpha_t^2 s^2 + \sigma_t^2)`; where
+        elements have times of their own, at the latest.
         """
         alpha_t, sigma_t = process.coordinates(latest(as_time(t, x_t)), x_t)
-        return sigma_t * self.sigma_data * (alpha_t**2 * self.sigma_data**2 + sigma_t**2).rsqrt() * noise
+        return Spread(sigma_t**2 * self.sigma_data**2 / (alpha_t**2 * self.sigma_data**2 + sigma_t**2))
 
 
 class Logits(Parameterization):
@@ -103,11 +104,9 @@ class Direct(Parameterization):
         """For a function that asks a denoiser of this form."""
         return cls(form.sigma_data, form)
 
-    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Any) -> Tensor:
+    def spread(self, x_t: Tensor, t: Time, process: Any) -> Spread:
         """As of the form of the denoiser that the function asks, where there is one."""
-        if self.known is None:
-            return super().left(noise, x_t, t, process)
-        return self.known.left(noise, x_t, t, process)
+        return super().spread(x_t, t, process) if self.known is None else self.known.spread(x_t, t, process)
 
     def inputs(self, x_t: State, t: Time, process: Process[Any]) -> tuple[State, Time]:
         """As they are."""

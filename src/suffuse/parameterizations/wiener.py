@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from suffuse.operators.spectrum import cosines, from_cosines, hartley
 from suffuse.parameterizations.affine import EDM
 from suffuse.parameterizations.base import Parameterization
+from suffuse.parameterizations.spread import Spread
 from suffuse.posteriors import Normal
 from suffuse.processes import Gaussian, Time
 from suffuse.processes.base import as_time
@@ -93,10 +94,11 @@ class Wiener(nn.Module, Parameterization):
         left = self._left(*process.coordinates(t, like), like) ** 2
         return expand(1 / left.flatten(1).mean(1), like)
 
-    def left(self, noise: Tensor, x_t: Tensor, t: Time, process: Gaussian) -> Tensor:
+    def spread(self, x_t: Tensor, t: Time, process: Gaussian) -> Spread:
         """What the filter leaves, at the noisiest of the times of elements."""
-        coordinates = process.coordinates(latest(as_time(t, x_t)), x_t)
-        return self._back(self._left(*coordinates, x_t) * self._to(noise))
+        left = self._left(*process.coordinates(latest(as_time(t, x_t)), x_t), x_t).expand_as(x_t)
+        width = expand((left**2).flatten(1).mean(1), x_t)
+        return Spread(width, lambda noise: self._back(left * self._to(noise)))
 
     def inputs(self, x_t: Tensor, t: Time, process: Gaussian) -> tuple[Tensor, Tensor]:
         """As of ``EDM``."""

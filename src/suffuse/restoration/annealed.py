@@ -6,6 +6,7 @@ from torch import Tensor
 
 from suffuse.guidance import Observed
 from suffuse.operators import Linear
+from suffuse.parameterizations import Spread
 from suffuse.restoration.base import Restorer, noised
 from suffuse.rng import Streams
 from suffuse.tree import Condition
@@ -17,9 +18,8 @@ class DAPS(Restorer):
     .. math:: x_0 \sim N(m_y, C), \qquad x_s = \alpha_s x_0 + \sigma_s \varepsilon,
 
     where :math:`m_y` is the mean that the :class:`~suffuse.guidance.Observed` answers, and C what the measurement
-    leaves of what x_t leaves open: of a variance :math:`r_t^2` in every element, that of
-    :class:`~suffuse.guidance.PiGDM`, or of each frequency its own, where the network's form knows a spectrum. As no
-    noise is kept, what early steps got wrong is forgotten; as steps grow and :math:`r_t` falls with :math:`\sigma_t`,
+    leaves of what x_t leaves open, the :class:`~suffuse.parameterizations.Spread` of the network's form. As no noise is
+    kept, what early steps got wrong is forgotten; as steps grow and it falls with :math:`\sigma_t`,
     the draws converge to the posterior, also where it has several modes near each other. The last step gives its mean.
 
     In the source :math:`m_y` comes from a walk of several steps without the measurement, and the draw from Langevin's
@@ -40,6 +40,6 @@ class DAPS(Restorer):
         mean = observed.method(at)
         if float(s) == 0:  # what is known without noise holds, however few the steps
             exact = observed.noise == 0 and isinstance(observed.operator, Linear)
-            return observed.measured(mean).nearest(at.width) if exact else mean
-        open_to_it = observed.denoiser.left(rng.fold("state").normal(x_t), x_t, t)
-        return noised(observed, mean + at.measured.deviation(open_to_it, at.width, rng), s, rng.fold("noise"))
+            return observed.measured(mean).nearest(Spread(at.spread.width)) if exact else mean
+        deviation = at.measured.deviation(at.spread, rng.fold("state").normal(x_t), rng)
+        return noised(observed, mean + deviation, s, rng.fold("noise"))

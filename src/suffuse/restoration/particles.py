@@ -9,6 +9,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.guidance import Observed
 from suffuse.guidance.measured import Measured
+from suffuse.parameterizations import Spread
 from suffuse.processes import Gaussian
 from suffuse.restoration.base import Restorer, gaussian
 from suffuse.rng import Streams
@@ -72,14 +73,14 @@ class ParticleFilter(Restorer):
         weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for number, (t, s) in enumerate(pairwise(times.unbind())):
             at = denoiser.around(x, t, condition, denoiser.method.through)
-            told, twist = denoiser.method(at), likelihood(at.measured, at.width)
+            told, twist = denoiser.method(at), likelihood(at.measured, at.spread)
             chosen, weight = self._chosen(weight + twist, rng.fold("choice").at(t))
             x, mean, told, twist = x[chosen], at.mean[chosen], told[chosen], twist[chosen]
             x, ratio = _proposed(gaussian(denoiser), x, mean, told, t, s, rng)
             weight = weight - twist + ratio
             if callback is not None:
                 callback(number, s, x)
-        final = likelihood(denoiser.measured(x), torch.zeros((), dtype=x.dtype, device=x.device))
+        final = likelihood(denoiser.measured(x), Spread(torch.zeros((), dtype=x.dtype, device=x.device)))
         return x[_drawn(weight + final, rng.fold("choice").at(times[-1]))]
 
     def _chosen(self, weight: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
@@ -90,9 +91,9 @@ class ParticleFilter(Restorer):
         return _drawn(weight, rng), torch.zeros_like(weight)
 
 
-def likelihood(y: Measured, width: Tensor) -> Tensor:
-    r""":math:`\log N(y; A x, \text{width} A A^\top + \text{noise}^2)` of each state, but for what all share."""
-    return -sum_per_item(y.residual * y.solve(y.residual, width)).double() / 2
+def likelihood(y: Measured, spread: Spread) -> Tensor:
+    r""":math:`\log N(y; A x, A C A^\top + \text{noise}^2)` of each state, but for what all share."""
+    return -sum_per_item(y.residual * y.solve(y.residual, spread)).double() / 2
 
 
 def _drawn(weight: Tensor, rng: Streams) -> Tensor:

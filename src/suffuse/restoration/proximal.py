@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from suffuse.guidance import Observed
+from suffuse.parameterizations import Spread
 from suffuse.restoration.base import Restorer, gaussian
 from suffuse.rng import Streams
 from suffuse.tree import Condition
@@ -39,7 +40,7 @@ class DiffPIR(Restorer):
     ) -> Tensor:
         """See the class."""
         at = observed.around(x_t, t, condition)
-        mean = at.measured.nearest(at.width / self.strength)
+        mean = at.measured.nearest(Spread(at.spread.width / self.strength))
         (alpha_t, sigma_t), (alpha_s, sigma_s) = (gaussian(observed).coordinates(time, x_t) for time in (t, s))
         noise = (1 - self.fresh) ** 0.5 * (x_t - alpha_t * mean) / sigma_t + self.fresh**0.5 * rng.normal(x_t)
         return alpha_s * mean + sigma_s * noise
