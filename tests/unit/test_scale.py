@@ -135,7 +135,7 @@ def test_kinds_that_are_drawn_from_nothing_are_all_laid_out():
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     with held(tmp_path / "samples", PLAN):
-        pass
+        (tmp_path / "samples" / PLAN.name(1)).touch()
     return tmp_path / "samples"
 
 
@@ -145,7 +145,6 @@ def test_a_plan_has_every_seed_once():
 
 
 def test_what_is_missing_is_found_and_what_is_half_written_swept(folder):
-    (folder / PLAN.name(1)).touch()
     (folder / f".tmp-ab12-{PLAN.name(0)}").touch()
     with held(folder, PLAN):
         assert PLAN.missing(folder) == [0, 2]
@@ -164,6 +163,12 @@ def test_what_is_missing_is_found_and_what_is_half_written_swept(folder):
 def test_a_folder_of_something_else_is_refused(folder, changed, said):
     with pytest.raises(UserError, match=said), held(folder, replace(PLAN, **changed)):
         pass
+
+
+def test_a_folder_without_a_file_is_anybodys(folder):
+    (folder / PLAN.name(1)).unlink()
+    with held(folder, replace(PLAN, n=7)):
+        assert json.loads((folder / MANIFEST).read_text())["n"] == 7
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):

@@ -1,10 +1,12 @@
 """Workers of a Ray cluster that draw the files of a plan."""
 
+import itertools
 import logging
 import os
 import secrets
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +56,10 @@ def generate(run: Path, plan: Plan, folder: Path, workers: int | None = None) ->
             return
         try:
             with _cluster(workers) as ray:
-                for drawn in _drawn(ray, _pool(ray, workers, len(missing), (run, plan, folder)), missing):
+                kind, room = _room(ray)
+                actor = ray.remote(Drawer).options(**{kind: 1})
+                arguments = run.resolve(), plan, folder.resolve()
+                for drawn in _drawn(ray, lambda: actor.remote(*arguments), workers or room, missing):
                     done += drawn
                     progress.to(done, plan.n)
         except KeyboardInterrupt:
@@ -121,39 +126,58 @@ def _cluster(workers: int | None) -> Generator[Any, None, None]:
         ray.shutdown()
 
 
-def _pool(ray: Any, workers: int | None, files: int, arguments: tuple[Path, Plan, Path]) -> Iterator[Any]:
-    """Workers, no more than there are files; one that is killed is started again."""
+def _room(ray: Any) -> tuple[str, int]:
+    """What a worker needs one of, and how many the cluster has."""
     there = ray.cluster_resources()
-    kind = "num_gpus" if there.get("GPU") else "num_cpus"
-    count = workers or max(1, int(there.get("GPU") or there.get("CPU", 1)))
-    actor = ray.remote(Drawer).options(**{kind: 1}, max_restarts=-1, max_task_retries=_RETRIES)
-    run, plan, folder = arguments
-    for _ in range(min(count, files)):
-        yield actor.remote(run.resolve(), plan, folder.resolve())
+    kind, name = ("num_gpus", "GPU") if there.get("GPU") else ("num_cpus", "CPU")
+    return kind, max(1, int(there.get(name, 1)))
 
 
-def _drawn(ray: Any, pool: Iterator[Any], numbers: Sequence[int]) -> Iterator[int]:
-    """Samples of each file, as it is done. A worker has one at a time, and is let go when there are no more."""
-    waiting = iter(numbers)
-    running = {worker.draw.remote(number): (worker, number) for worker, number in zip(pool, waiting, strict=False)}
+def _drawn(ray: Any, start: Callable[[], Any], workers: int, numbers: Sequence[int]) -> Iterator[int]:
+    """Samples of each file, as it is done; a worker has one file at a time.
+
+    Where a worker is lost, a new one is given its file. That is not left to Ray, which spends all its retries in
+    seconds on a machine that is gone.
+    """
+    waiting, lost = iter(numbers), Counter[int]()
+    running: dict[Any, tuple[Any, int]] = {}
+    for number in itertools.islice(waiting, workers):
+        _give(running, start(), number)
     while running:
         done = ray.wait([*running])[0][0]
         worker, number = running.pop(done)
-        yield _result(ray, done, number)
-        following = next(waiting, None)
+        drawn = _result(ray, done)
+        if drawn is None:
+            lost[number] += 1
+            _check(number, lost[number])
+            worker, following = start(), number
+        else:
+            yield drawn
+            following = next(waiting, None)
         if following is not None:
-            running[worker.draw.remote(following)] = (worker, following)
+            _give(running, worker, following)
+        del worker  # one that nobody holds is let go, and leaves its room to one that waits for it
 
 
-def _result(ray: Any, done: Any, number: int) -> int:
+def _give(running: dict[Any, tuple[Any, int]], worker: Any, number: int) -> None:
+    running[worker.draw.remote(number)] = (worker, number)
+
+
+def _result(ray: Any, done: Any) -> int | None:
+    """How many samples were drawn, or None where the worker was lost."""
     try:
         return ray.get(done)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise UserError(str(error.cause)) from error
         raise
-    except ray.exceptions.RayError as error:
+    except ray.exceptions.RayError:
+        return None
+
+
+def _check(number: int, lost: int) -> None:
+    if lost > _RETRIES:
         raise UserError(
-            f"the worker of file {number} was lost {_RETRIES + 1} times, as where memory is short; "
-            "fewer --workers need less of it, and the same command goes on from what is there"
-        ) from error
+            f"the worker of file {number} was lost {lost} times, as where memory is short; fewer --workers need less "
+            "of it, and the same command goes on from what is there"
+        )

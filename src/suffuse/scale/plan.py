@@ -2,17 +2,18 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 import torch
 
 import suffuse
 from suffuse.errors import UserError
-from suffuse.training.checkpoint import replace
+from suffuse.outputs import writing
 
 Form: TypeAlias = Literal["parquet", "webdataset"]
 MANIFEST, ASIDE = "samples.json", ".tmp-"
@@ -91,38 +92,45 @@ def versions() -> tuple[str, str]:
 
 @contextmanager
 def held(folder: Path, plan: Plan) -> Generator[None, None, None]:
-    """Keep a folder for one plan, and for one process at a time; what was left half written is swept away.
+    """Keep a folder for one plan, and for one process at a time, and sweep away what is half written.
 
     Raises:
         UserError: it belongs to another plan, holds something else, is written to by another process, or cannot be.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder, json.loads(json.dumps(asdict(plan))))
-        with (folder / MANIFEST).open() as manifest:
-            try:
-                fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another process is writing samples to {folder}; let it finish, or stop it") from None
+    manifest = folder / MANIFEST
+    with writing(folder):
+        if not manifest.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds something else; name a new folder with --out")
+        file = manifest.open("a+", encoding="utf-8")
+    with file:
+        with writing(folder):
+            _claim(folder, file, plan)
+        try:
             _sweep(folder)
             yield
+        finally:
             _sweep(folder)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
-def _claim(folder: Path, wanted: dict[str, object]) -> None:
-    """Write what the folder is for, or compare."""
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        if any(not path.name.startswith(ASIDE) for path in folder.iterdir()):
-            raise UserError(f"{folder} holds something else; name a new folder with --out")
-        replace(manifest, lambda aside: aside.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8"))
+def _claim(folder: Path, file: TextIO, plan: Plan) -> None:
+    """Lock it; write what the folder is for while nothing is in it, and compare from then on."""
     try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another process is writing samples to {folder}; let it finish, or stop it") from None
+    text = json.dumps(asdict(plan), indent=1) + "\n"
+    if not any(folder.glob("train-*")):
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        return
+    file.seek(0)
+    try:
+        found = json.load(file)
     except ValueError as error:
-        raise UserError(f"{manifest} is damaged; name a new folder with --out") from error
-    for name, value in wanted.items():
+        raise UserError(f"{folder / MANIFEST} is damaged; name a new folder with --out") from error
+    for name, value in json.loads(text).items():
         if found.get(name) != value:
             raise UserError(
                 f"{folder} was begun with {name} {found.get(name)}, and this is {value}: go on with that, or name a "
