@@ -40,8 +40,15 @@ def generate(
     seamless: bool = False,
     regions: tuple[str, ...] = (),
     out: Path | None = None,
+    engine: Literal["ray"] | None = None,
+    format: Literal["parquet", "webdataset"] = "parquet",
+    shard: int = 1000,
+    workers: int | None = None,
 ) -> None:
     """Draw new samples: pictures into a folder, all else into a file whose suffix says its form.
+
+    With --engine ray many workers draw them into a folder of files, for which alone --format, --shard and --workers
+    count. The same command goes on where it was stopped or killed.
 
     Args:
         run: run folder of a trained model.
@@ -55,7 +62,36 @@ def generate(
         seamless: draw pictures that can be laid out as tiles.
         regions: conditions by region, such as sky.png:blue: a picture of the size drawn, white where it counts.
         out: where to write to; by default generated in the run folder, with a suffix that suits the data.
+        engine: what draws: by default this process; ray for workers of a Ray cluster, that of RAY_ADDRESS or our own.
+        format: of the files.
+        shard: samples in each file, the last of which may have fewer.
+        workers: processes that draw; by default one for each GPU, or each CPU.
     """
+    if engine is not None:
+        from suffuse.scale import engine as ray
+        from suffuse.scale.plan import Plan, versions
+        from suffuse.store import fingerprint
+
+        if regions:
+            raise UserError("regions are drawn by one process; leave out --engine or --regions")
+        plan = Plan(
+            fingerprint(run),
+            versions(),
+            n,
+            seed=seed,
+            shard=shard,
+            form=format,
+            condition=condition,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            size=size,
+            seamless=seamless,
+        )
+        folder = out or run / "shards"
+        ray.generate(run, plan, folder, workers)
+        print(folder)
+        return
     from suffuse.editing import region_of
     from suffuse.outputs import output_of
     from suffuse.progress import Progress

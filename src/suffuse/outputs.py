@@ -71,7 +71,7 @@ class Output(ABC):
             self.save([item], folder / Path(name).with_suffix(Path(self.default).suffix))
         shown = self.show([*made.values()])
         path = folder / ("side-by-side.png" if isinstance(shown, Image.Image) else "side-by-side.txt")
-        with _writing(folder):
+        with writing(folder):
             if isinstance(shown, Image.Image):
                 shown.save(path)
             else:
@@ -96,7 +96,7 @@ def _tell(restored: Restored, operator: str, folder: Path) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Generator[None, None, None]:
+def writing(folder: Path) -> Generator[None, None, None]:
     """Say in a sentence that a folder cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ class Pictures(Output):
         shown = {} if restored.measured is None else {"measured": restored.measured}
         shown |= {"mean": restored.mean, f"uncertainty to {restored.scale:.2g}": restored.std} | draws
         path = folder / "side-by-side.png"
-        with _writing(folder):
+        with writing(folder):
             (folder / "sheet.png").replace(path)
             labelled(shown).save(path)
             _tell(restored, operator, folder)
@@ -225,7 +225,7 @@ class Videos(Output):
         folder = path.with_suffix("")
         for number, clip in enumerate(items, 1):
             self.save([clip], folder / f"{number:04d}{path.suffix}")
-        with _writing(folder):
+        with writing(folder):
             self.show(items).save(folder / "strips.png")
         return folder / "strips.png"
 
@@ -252,7 +252,7 @@ class Sounds(Output):
         folder = path.with_suffix("")
         for number, sound in enumerate(items, 1):
             self.save([sound], folder / f"{number:04d}{path.suffix}")
-        with _writing(folder):
+        with writing(folder):
             self.show(items).save(folder / "sounds.png")
         return folder / "sounds.png"
 
@@ -314,7 +314,7 @@ class MusicFiles(Output):
         if not path.suffix:
             for number, piece in enumerate(items, 1):
                 self.save([piece], path / f"{number:04d}.mid")
-            with _writing(path):
+            with writing(path):
                 self.show(items).save(path / "roll.png")
             return path / "roll.png"
         for number, piece in enumerate(items, 1):

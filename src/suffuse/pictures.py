@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -42,12 +42,12 @@ def sheet(
     return page
 
 
-def save_png(image: Image.Image, path: Path) -> None:
+def save_png(image: Image.Image, file: Path | BinaryIO) -> None:
     """Write a PNG, with what :data:`METADATA` in the picture's ``info`` says."""
     text = PngInfo()
     if METADATA in image.info:
         text.add_text(METADATA, image.info[METADATA])
-    image.save(path, "PNG", pnginfo=text)
+    image.save(file, "PNG", pnginfo=text)
 
 
 def signed(item: Any, made: Mapping[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Where models are kept: run folders, saved models and pipelines of diffusers, found and loaded."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ from safetensors.torch import load_file
 from suffuse.calibration import Calibration
 from suffuse.codecs.registry import CODECS, CONDITIONS
 from suffuse.errors import UserError
-from suffuse.files import PIPELINE, verify
+from suffuse.files import MANIFEST, PIPELINE, digest, verify
 from suffuse.model import CONFIG, FORMAT, WEIGHTS, Model, Origin
 from suffuse.recipes.recipe import Recipe
+from suffuse.solvers import FILE as SOLVERS
 from suffuse.solvers import Solvers
 
 
@@ -46,6 +48,19 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Model:
     model.calibration = Calibration.load(Path(path), model.origin.images)
     model.denoiser.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model
+
+
+def fingerprint(path: Path) -> str:
+    """What tells the model that :func:`load` finds here from every other: a digest of its files and tuned solvers.
+
+    Raises:
+        UserError: there is no model.
+    """
+    folder = path if (path / PIPELINE).is_file() else _model_folder(path)
+    sealed = folder / MANIFEST  # which has the digests of all others
+    files = [sealed] if sealed.is_file() else sorted(file for file in folder.rglob("*") if file.is_file())
+    sums = [digest(file) for file in [*files, path / SOLVERS] if file.is_file()]
+    return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 
 def is_run(path: Path) -> bool:
