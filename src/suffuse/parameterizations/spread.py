@@ -24,6 +24,11 @@ class Spread:
     width: Tensor
     root: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def alone(self) -> "Spread":
+        """Of elements that are thought to be independent."""
+        return Spread(self.width)
+
     def draw(self, noise: Tensor) -> Tensor:
         """White noise (B, ...) made a draw of what is open."""
         return self.width.sqrt() * noise if self.root is None else self.root(noise)

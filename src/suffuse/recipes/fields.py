@@ -119,13 +119,13 @@ class NextFieldKind(FieldKind):
         """See the base class.
 
         All times are learned alike, since what is now says most where noise hides the change. A walk takes fresh noise
-        at every step: of what it set off with, a network that knows the change all but exactly would keep too much.
+        at every step, and two evaluations for each: by its mean alone few steps would be too sure.
         """
         return super().filled(
             recipe.model_copy(
                 update={
                     "objective": fill(recipe.objective, time_law="uniform"),
-                    "sampling": fill(recipe.sampling, sampler="ddpm"),
+                    "sampling": fill(recipe.sampling, sampler="sde2"),
                 }
             )
         )

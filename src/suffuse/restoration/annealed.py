@@ -6,7 +6,6 @@ from torch import Tensor
 
 from suffuse.guidance import Observed
 from suffuse.operators import Linear
-from suffuse.parameterizations import Spread
 from suffuse.restoration.base import Restorer, noised
 from suffuse.rng import Streams
 from suffuse.tree import Condition
@@ -40,6 +39,6 @@ class DAPS(Restorer):
         mean = observed.method(at)
         if float(s) == 0:  # what is known without noise holds, however few the steps
             exact = observed.noise == 0 and isinstance(observed.operator, Linear)
-            return observed.measured(mean).nearest(Spread(at.spread.width)) if exact else mean
+            return observed.measured(mean).nearest(at.spread.alone) if exact else mean
         deviation = at.measured.deviation(at.spread, rng.fold("state").normal(x_t), rng)
         return noised(observed, mean + deviation, s, rng.fold("noise"))

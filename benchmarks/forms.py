@@ -1,6 +1,8 @@
-"""Heat beside noise alone: the digits of the demo, learned with equal budgets and judged alike.
+"""What a network is told of its data: digits learned in several forms with equal budgets, and judged alike.
 
-python benchmarks/heat.py [--images 16000] [--blur 0.5] [--steps 30]
+`edm` is told their deviation, `wiener` their mean and spectrum; in heat each frequency has a scale of its own.
+
+python benchmarks/forms.py [--images 16000] [--blur 0.5] [--steps 30]
 """
 
 import argparse
@@ -21,6 +23,8 @@ from suffuse.samplers import SAMPLERS, Ancestral, Sampler, default
 from suffuse.training.config import TrainingConfig
 
 COUNT = 500
+FORMS = {"edm": ("edm", "edm"), "wiener": ("edm", "wiener"), "heat": ("heat", None)}
+"""Noise schedule and parameterization."""
 
 
 def main() -> None:
@@ -34,20 +38,21 @@ def main() -> None:
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     data = split(np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), labels)
     panel = judges(data, 40)
-    for schedule in ("edm", "heat"):
+    for form in FORMS:
         with tempfile.TemporaryDirectory() as folder:
-            model = sf.train(source_of(data, schedule), recipe(schedule, options), Path(folder) / "run")
+            model = sf.train(source_of(data, form), recipe(form, options), Path(folder) / "run")
         for name, (sampler, times) in ways(model.denoiser, options.steps).items():
             sets = [measure(*drawn(model, sampler, times, 1000 * k), data, panel) for k in range(options.sets)]
             figures = mean_figures(sets)
-            print(f"{schedule} {name}: accuracy {figures.accuracy:.3f}, Frechet {figures.frechet:.1f}", flush=True)
+            print(f"{form} {name}: accuracy {figures.accuracy:.3f}, Frechet {figures.frechet:.1f}", flush=True)
 
 
-def recipe(schedule: str, options: argparse.Namespace) -> Recipe:
+def recipe(form: str, options: argparse.Namespace) -> Recipe:
+    schedule, parameterization = FORMS[form]
     return Recipe(
         data=DataSection(size=8, channels=1, condition=("label",)),
         network=NetworkSection(width=32, multipliers=(1, 2), blocks=1, network_dropout=0.1),
-        process=ProcessSection(noise_schedule=schedule, blur=options.blur),
+        process=ProcessSection(noise_schedule=schedule, parameterization=parameterization, blur=options.blur),
         training=TrainingConfig(learning_rate=3e-3, images=options.images),
     )
 
