@@ -293,7 +293,7 @@ class DDNM(Method):
 
     with the :class:`~suffuse.parameterizations.Spread` C of the denoiser's form. With an isotropic C, as in the source,
     this is without noise :math:`A^{+} y + (I - A^{+} A) m`, which measures as y exactly. In the source the noise
-    lessens the correction by what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by the spread.
+    lessens the correction by what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by C.
 
     It asks the denoiser once. With the form ``Wiener`` it is exact for stationary Gaussian data, and its answer at
     t = 1 nearly the best that is linear in the measurement: as a guess in a single step it is better than ``moments``,
