@@ -494,6 +494,25 @@ def serve(
     start(runs, host, port, tokens, jobs, queue)
 
 
+def studio(runs: Positional[tuple[Path, ...]], port: int = 8000, jobs: Path | None = None, queue: int = 64) -> None:
+    """Open a page on this machine to draw, restore, edit, score and classify by, without a line of code.
+
+    Args:
+        runs: run folders of trained models.
+        port: of this machine to listen at; others cannot reach it.
+        jobs: file to keep jobs in; by default jobs.sqlite in the first run folder.
+        queue: jobs that may wait.
+    """
+    from suffuse.errors import UserError
+    from suffuse.serving.start import start
+
+    try:
+        from suffuse.studio.page import mount
+    except ImportError as missing:
+        raise UserError("the studio needs Gradio: pip install 'suffuse[studio]'") from missing
+    start(runs, port=port, jobs=jobs, queue=queue, page=mount)
+
+
 def demo(
     name: Positional[
         Literal[

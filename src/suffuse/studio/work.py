@@ -1,0 +1,59 @@
+"""Jobs of the page: the same that the server does for programs, waited for with a bar."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from suffuse.errors import UserError
+from suffuse.serving.engine import Engine, FullError
+from suffuse.serving.store import Result
+from suffuse.serving.verbs import VERBS, Files
+
+_TICK = 0.1
+
+
+def done(
+    engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
+) -> Result:
+    """What a verb gives.
+
+    Args:
+        engine: that does it.
+        model: name of the model.
+        verb: its name.
+        options: of the verb; those that are None are as the model says.
+        files: that belong to it.
+        bar: Gradio's progress.
+
+    Raises:
+        gr.Error: it cannot be done; says why in a sentence.
+    """
+    try:
+        request = VERBS[verb].model_validate({name: value for name, value in options.items() if value is not None})
+        job = engine.submit(model, verb, request, files)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise gr.Error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except FullError as error:
+        raise gr.Error(str(error)) from error
+    while not engine.wait(job.id, _TICK):
+        standing = engine.standing(job.id)
+        if standing.total:
+            bar((standing.done, standing.total), desc=f"{standing.evaluations} evaluations")
+        else:
+            bar(0.0, desc=f"{standing.evaluations} evaluations")
+    result = engine.store.result(job.id)
+    if result is None:
+        kept = engine.store.get(job.id)
+        raise gr.Error((kept and kept.reason) or "it was cancelled")
+    return result
+
+
+def told(work: Callable[[], Any]) -> Any:
+    """What some work gives; a mistake of the user as the page tells it."""
+    try:
+        return work()
+    except UserError as error:
+        raise gr.Error(str(error)) from error
