@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 import suffuse as sf
 from suffuse import grids
 from suffuse.demos.evaluation import judges, mean_figures, measure
-from suffuse.demos.handwritten import _source, _split
+from suffuse.demos.handwritten import source_of, split
 from suffuse.recipes.recipe import DataSection, NetworkSection, ProcessSection, Recipe
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Ancestral, Sampler, default
@@ -32,11 +32,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
-    data = _split(np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), labels)
+    data = split(np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), labels)
     panel = judges(data, 40)
     for schedule in ("edm", "heat"):
         with tempfile.TemporaryDirectory() as folder:
-            model = sf.train(_source(data, schedule), recipe(schedule, options), Path(folder) / "run")
+            model = sf.train(source_of(data, schedule), recipe(schedule, options), Path(folder) / "run")
         for name, (sampler, times) in ways(model.denoiser, options.steps).items():
             sets = [measure(*drawn(model, sampler, times, 1000 * k), data, panel) for k in range(options.sets)]
             figures = mean_figures(sets)

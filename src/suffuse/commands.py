@@ -526,6 +526,7 @@ def demo(
             "translate",
             "sentiment",
             "protein",
+            "video",
             "heat",
             "reaction",
             "weather",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from suffuse.parameterizations import Direct, Parameterization
 from suffuse.posteriors import Posterior
@@ -54,6 +54,10 @@ class Denoiser(nn.Module):
         scaled, level = self.parameterization.inputs(x_t, t, self.process)
         posterior = self.parameterization.posterior(self.network(scaled, level, condition), x_t, t, self.process)
         return self.process.restrict(posterior, x_t, t)
+
+    def left(self, noise: Tensor, x_t: Tensor, t: Time) -> Tensor:
+        """White noise made a draw of what x_t leaves open, as far as the form knows the data without the network."""
+        return self.parameterization.left(noise, x_t, t, self.process)
 
     @property
     def sigma_data(self) -> float:

@@ -16,6 +16,7 @@ from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.model import Model, Origin
 from suffuse.outputs import output_of
+from suffuse.parameterizations import Wiener
 from suffuse.progress import Progress
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe
@@ -32,6 +33,8 @@ _CLASSES = 100
 _FRACTIONS = 20
 """Numbers that are not all whole are classes where they have at most this many different values."""
 _SHOWN = 16
+_MEASURED, _AT_ONCE = 1024, 64
+"""Items that deviation and spectrum are taken from, and those that are read together."""
 
 
 def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | Path = "runs/model") -> Model:
@@ -76,10 +79,14 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     conditions |= kind.beside(recipe, codec)
     sources = opened.sources(report.keep[:_SHOWN])
     data = TrainingData(batches, recipe, kind, opened.overlap)
+    some = data.some()
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
-        model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=data.deviation()))
+        model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=deviation(some)))
     check_same(run, recipe)
+    form = model.denoiser.parameterization
+    if isinstance(form, Wiener):
+        form.fit(leaf for state in some for leaf in leaves(state))
     x0, told_of_it, _ = data.batch(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
     if isinstance(x0, Tensor) and x0.is_floating_point():
         print(said(*needed(model.denoiser, x0, told_of_it, recipe.training), recipe.training))
@@ -87,7 +94,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     report.to_json(run / REPORT)
     fit(
         model.denoiser,
-        kind.objective(recipe, model.origin.sigma_data),
+        kind.objective(recipe, form),
         data,
         recipe.training,
         run,
@@ -169,13 +176,17 @@ class TrainingData:
         x0, own, source = self._kind.shown(items, rng, self._recipe)
         return x0, condition | own or None, source
 
-    def deviation(self, n: int = 1024) -> float:
-        """Standard deviation of the real numbers in the first n items, encoded; 1 where there are none."""
-        index = torch.arange(min(n, len(self._train)))
-        items, _ = self._batches.batch(self._train.at(index))
-        x0, _, _ = self._kind.shown(items, Streams.of(self._seed, index), self._recipe)
-        numbers = [leaf.flatten() for leaf in leaves(x0) if leaf.is_floating_point()]
-        return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
+    def some(self) -> list[State]:
+        """The first training items, to measure what they are like."""
+        index = torch.arange(min(_MEASURED, len(self._train)))
+        places = zip(self._train.at(index).split(_AT_ONCE), index.split(_AT_ONCE), strict=True)
+        return [self._shown(each, numbers)[0] for each, numbers in places]
+
+
+def deviation(states: Sequence[State]) -> float:
+    """Standard deviation of the real numbers in these states; 1 where there are none."""
+    numbers = [leaf.flatten() for state in states for leaf in leaves(state) if leaf.is_floating_point()]
+    return round(float(torch.cat(numbers).std()), 4) if numbers else 1.0
 
 
 def preview(model: Model, values: Mapping[str, list[Any]], sources: Sequence[Any]) -> Image.Image | str:

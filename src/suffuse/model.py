@@ -776,10 +776,10 @@ class Model:
         if self._recipe is None:
             lines += [f"network     {count / 1e6:.2f} million parameters"]
         else:
-            process = self.recipe.process
+            form = type(self.denoiser.parameterization).__name__
             lines += [
                 f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
-                f"process     {process.noise_schedule}, parameterization {process.parameterization}",
+                f"process     {self.recipe.process.noise_schedule}, parameterization {form}",
                 f"trained     {self.origin.images:,} items in {self.origin.seconds / 60:.1f} minutes",
             ]
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]

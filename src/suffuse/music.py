@@ -95,6 +95,19 @@ def normal(cells: np.ndarray) -> np.ndarray:
     return np.where((cells == HOLD) & (_sounding(cells) < 0), np.uint8(REST), cells)
 
 
+def written(pitches: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Cells of what sounds at each step, (V, T), -1 where nothing does: a note begins where that is said or it changes.
+
+    Example:
+        >>> pitches = np.array([[60, 60, 62, 62, -1]])
+        >>> written(pitches, np.array([[True, False, False, True, True]])).tolist() == [[60, HOLD, 62, 62, REST]]
+        True
+    """
+    before = np.pad(pitches, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+    goes_on = ~begins & (pitches == before)
+    return np.select([pitches < 0, goes_on], [REST, HOLD], pitches).astype(np.uint8)
+
+
 def _sounding(cells: np.ndarray) -> np.ndarray:
     places = np.arange(cells.shape[1])
     last = np.maximum.accumulate(np.where(cells == HOLD, -1, places), 1)

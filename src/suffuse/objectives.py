@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.grids import TimeLaw, Uniform
-from suffuse.parameterizations import Bridged
+from suffuse.parameterizations import Affine, Bridged, Wiener
 from suffuse.patterns import Pattern
 from suffuse.posteriors import Joint, Posterior
 from suffuse.processes import Bridge, Gaussian, Heat, Process, Product
@@ -79,67 +79,46 @@ class UniformWeight(Weight):
         return map_leaves(torch.neg, posterior.log_prob(x0))
 
 
-class _OfSNR(Weight):
-    """A weight of the squared error that is a function of the scales; for Gaussian processes."""
+class OutputWeight(Weight):
+    r""":math:`c_{\text{out}}^{-2}` of the form of a network's output: unit error of that output at every time.
 
-    process = Gaussian
+    Source: "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras, Aittala, Aila, Laine, 2022);
+    of ``EDM`` it is theirs, :math:`(\tilde\sigma^2 + s^2) / (\tilde\sigma s)^2` with
+    :math:`\tilde\sigma = \sigma / \alpha`.
 
-    @abstractmethod
-    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-        """The weight of the squared error in x_0."""
+    Args:
+        form: the meaning of the output.
+    """
+
+    def __init__(self, form: Affine | Bridged | Wiener) -> None:
+        super().__init__()
+        self._form = (form,)  # what is measured in it is the denoiser's, and is not saved twice
+
+    @property
+    def form(self) -> Affine | Bridged | Wiener:
+        """The meaning of the output."""
+        return self._form[0]
+
+    def check(self, process: Process[Any]) -> None:
+        """The form's process alone."""
+        if not isinstance(process, self.form.process):
+            raise UserError(
+                f"{type(self).__name__} of {type(self.form).__name__} weighs {self.form.process.__name__} processes "
+                f"only, not {type(process).__name__}; ELBOWeight fits every process"
+            )
 
     def forward(
         self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
     ) -> State:
         """See the base class."""
-        assert isinstance(process, Gaussian)
         assert isinstance(x0, Tensor)
-        return self.factor(*process.coordinates(t, x0)) * (x0 - posterior.mean) ** 2
+        known: Any = process
+        return self.form.weight(t, known, x0) * (x0 - posterior.mean) ** 2
 
 
-class EDMWeight(_OfSNR):
-    r""":math:`(\tilde\sigma^2 + s^2) / (\tilde\sigma s)^2` with :math:`\tilde\sigma = \sigma / \alpha`: unit error
-    of the EDM output at every level.
-
-    Source: "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras, Aittala, Aila, Laine, 2022).
-
-    Args:
-        sigma_data: s, the deviation of the data.
-    """
-
-    def __init__(self, sigma_data: float = 0.5) -> None:
-        super().__init__()
-        self.sigma_data = sigma_data
-
-    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-        """See the class."""
-        return (sigma_t**2 + alpha_t**2 * self.sigma_data**2) / (sigma_t * self.sigma_data) ** 2
-
-
-class BridgeWeight(Weight):
-    r""":math:`c_{\text{out}}^{-2}` of ``parameterizations.Bridged``: unit error of that output at every time.
-
-    Args:
-        form: the meaning of that output.
-    """
-
-    process = Bridge
-
-    def __init__(self, form: Bridged) -> None:
-        super().__init__()
-        self.form = form
-
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
-        """See the base class."""
-        assert isinstance(process, Bridge)
-        assert isinstance(x0, Tensor)
-        return self.form.weight(t, process, x0) * (x0 - posterior.mean) ** 2
-
-
-class MinSNRWeight(_OfSNR):
-    r""":math:`\min(\mathrm{SNR}, \gamma)` on the squared error in x_0, whatever the parameterization.
+class MinSNRWeight(Weight):
+    r""":math:`\min(\mathrm{SNR}, \gamma)` on the squared error in x_0, whatever the parameterization; for Gaussian
+    processes.
 
     Source: "Efficient Diffusion Training via Min-SNR Weighting Strategy" (Hang et al., 2023).
 
@@ -147,13 +126,20 @@ class MinSNRWeight(_OfSNR):
         gamma: the ceiling, positive.
     """
 
+    process = Gaussian
+
     def __init__(self, gamma: float = 5.0) -> None:
         super().__init__()
         self.gamma = gamma
 
-    def factor(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-        """See the class."""
-        return ((alpha_t / sigma_t) ** 2).clamp(max=self.gamma)
+    def forward(
+        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
+    ) -> State:
+        """See the base class."""
+        assert isinstance(process, Gaussian)
+        assert isinstance(x0, Tensor)
+        alpha_t, sigma_t = process.coordinates(t, x0)
+        return ((alpha_t / sigma_t) ** 2).clamp(max=self.gamma) * (x0 - posterior.mean) ** 2
 
 
 class HeatWeight(Weight):
@@ -416,7 +402,7 @@ class EachWeight(Weight):
 WEIGHTS: dict[str, type[Weight]] = {
     "elbo": ELBOWeight,
     "uniform": UniformWeight,
-    "edm": EDMWeight,
+    "edm": OutputWeight,
     "min-snr": MinSNRWeight,
     "learned": LearnedWeight,
 }

@@ -13,7 +13,14 @@ _SHORTEST = 1 / 64
 
 
 class Pattern(ABC):
-    """Which parts of an item are shown clean."""
+    """Which parts of an item are shown clean.
+
+    Args:
+        share: of the items of which any are, in [0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
 
     @abstractmethod
     def draw(self, x0: State, rng: Streams) -> State:
@@ -21,14 +28,7 @@ class Pattern(ABC):
 
 
 class Scattered(Pattern):
-    """Elements here and there: in a share of the items, each with a probability that is itself drawn for the item.
-
-    Args:
-        share: of the items, in [0, 1].
-    """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
+    """Elements here and there: in a share of the items, each with a probability that is itself drawn for the item."""
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""
@@ -44,13 +44,7 @@ class Spans(Pattern):
 
     Half of the spans reach to the end, as the future does; the others are anywhere. A channel may be hidden as a whole,
     or be known as a whole, as what is planned ahead is.
-
-    Args:
-        share: of the items, in [0, 1].
     """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""
@@ -76,13 +70,7 @@ class Gaps(Pattern):
 
     Gaps are of a 64th of the places to all, evenly in the logarithm of their length; one in four reaches to the end,
     and as many to the beginning.
-
-    Args:
-        share: of the items, in [0, 1].
     """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""
@@ -105,13 +93,7 @@ class Places(Pattern):
     Half of these items are known at sensors, from one in 256 places to every second one, evenly in the logarithm of the
     share; the others everywhere but in a box. All channels are known at the same places, but one in ten is hidden as a
     whole, and one in ten known as a whole.
-
-    Args:
-        share: of the items, in [0, 1].
     """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""
@@ -140,13 +122,7 @@ class Voices(Pattern):
 
     In half of these items every row is known or hidden as a whole; in the others a span is hidden, half of which reach
     to the end.
-
-    Args:
-        share: of the items, in [0, 1].
     """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""
@@ -171,13 +147,7 @@ class Frames(Pattern):
 
     Of these items the last frames are asked for in two of five, a span of frames inside in as many, frames here and
     there in one of ten, and a box, for which all frames are known around it, in as many. One frame at least is known.
-
-    Args:
-        share: of the items, in [0, 1].
     """
-
-    def __init__(self, share: float) -> None:
-        self.share = share
 
     def draw(self, x0: State, rng: Streams) -> State:
         """See the class."""

@@ -16,6 +16,8 @@ from suffuse.errors import UserError
 from suffuse.guidance import Merged, Observed
 from suffuse.metrics.restoration import consistency, of_measured
 from suffuse.operators import Decomposed, Function, Identity, Linear, LinearFunction, Mask, Operator, of_measurement
+from suffuse.operators.naming import SENSORS
+from suffuse.parameterizations import Direct
 from suffuse.pictures import signed
 from suffuse.processes import Gaussian
 from suffuse.samplers import Sampler, default, sample
@@ -184,11 +186,12 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     """
     if not isinstance(model.denoiser.process, Gaussian) or not isinstance(model.codec.shape, tuple):
         raise UserError(f"what was measured of {model.codec.kind} items is not known to {model.origin.name}, whose "
-                        "states are not one Gaussian tensor: ask it to infill, or to translate")  # fmt: skip
+                        f"process is {type(model.denoiser.process).__name__} and not one Gaussian tensor: ask it to "
+                        "infill, or to translate")  # fmt: skip
     own = model.codec if isinstance(y, Tensor) else model.codec.of_size(y)
     assert isinstance(own.canvas, tuple)
     like = _checked(y) if isinstance(y, Tensor) else torch.zeros(1, *own.canvas)
-    told = None
+    told, sensors = None, operator == SENSORS and not isinstance(y, Tensor)
     if isinstance(operator, str):
         operator, told = of_measurement(operator, like.shape[1:])
     if own is model.codec and not isinstance(y, Tensor):  # all of its items are of one size
@@ -201,6 +204,7 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     if isinstance(y, Tensor):
         y = like
     elif codec is not None:
+        operator = Mask(_known(codec, y)) if sensors else operator
         y = codec.encode([y])
     else:
         raise UserError(f"what {type(operator).__name__} measures is no {model.codec.kind} item; give it as a tensor "
@@ -211,6 +215,13 @@ def read(model: "Model", y: Any, operator: Operator | str, noise: float | None) 
     y = operator(y) if isinstance(operator, Mask) else y  # what is hidden is grey
     item = None if codec is None else codec.decode(y)[0]
     return Measurement(sized, *_of_states(operator, y, noise, sized.codec), item)
+
+
+def _known(codec: Codec, item: Any) -> Tensor:
+    """What of an item is not missing, in the shape of a state."""
+    known = codec.partial([item])[1]
+    assert isinstance(known, Tensor)
+    return known[0]
 
 
 def _of_states(operator: Operator, y: Tensor, noise: float, codec: Codec) -> tuple[Operator, Tensor, float]:
@@ -295,7 +306,7 @@ def _in_its_precision(model: "Model", guidance: float) -> Denoiser:
             return guided(x_t, t, condition)
 
     assert isinstance(model.codec.shape, tuple)
-    return Denoiser.from_function(guided.process, ask, guided.sigma_data, model.codec.shape)
+    return Denoiser(ask, guided.process, Direct(guided.sigma_data, guided.parameterization), model.codec.shape)
 
 
 def _name(operator: Operator | str) -> str:

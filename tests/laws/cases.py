@@ -11,7 +11,7 @@ import suffuse as sf
 from suffuse import parameterizations as forms
 from suffuse import schedules
 from suffuse.exact import GaussianMixture, Independent, Tokens
-from suffuse.objectives import EDMWeight, ELBOWeight, LearnedWeight, MinSNRWeight, UniformWeight, Weight
+from suffuse.objectives import ELBOWeight, LearnedWeight, MinSNRWeight, OutputWeight, UniformWeight, Weight
 from suffuse.processes import Process
 from suffuse.rng import Streams
 from suffuse.samplers import SAMPLERS, Adams, Ancestral, Churn, MultistepSDE, Sampler, SASolver
@@ -181,6 +181,7 @@ PARAMETERIZATION_CASES: list[tuple[forms.Parameterization, Process[Any], Process
     (forms.Flow(), FLOW, MASKED),
     (forms.Data(), FLOW, MASKED),
     (forms.EDM(), FLOW, sf.Bridge(1.0)),
+    (forms.Wiener(0.5, (3,)), FLOW, sf.Bridge(1.0)),
     (forms.PerFrequency(forms.EDM()), sf.Heat(schedules.Flow(), 0.5), FLOW),
     (forms.Drift(), sf.Bridge(1.0), FLOW),
     (forms.Bridged(0.7), sf.Bridge(1.0), FLOW),
@@ -197,7 +198,7 @@ PARAMETERIZATION_CASES: list[tuple[forms.Parameterization, Process[Any], Process
 WEIGHT_CASES: list[tuple[Weight, bool]] = [
     (ELBOWeight(), False),
     (UniformWeight(), False),
-    (EDMWeight(), True),
+    (OutputWeight(forms.EDM()), True),
     (MinSNRWeight(), True),
     (LearnedWeight(UniformWeight()), False),
 ]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 import suffuse as sf
 from suffuse.guidance import Given
-from suffuse.objectives import EachWeight, EDMWeight, ELBOWeight, Objective, UniformWeight
+from suffuse.objectives import EachWeight, ELBOWeight, Objective, OutputWeight, UniformWeight
+from suffuse.parameterizations import EDM
 from suffuse.patterns import Scattered
 from suffuse.posteriors import Posterior
 from suffuse.rng import Streams
@@ -185,14 +186,14 @@ def test_each_leaf_has_its_weight():
     x_t = process.corrupt(x0, t, 0)
     posterior = sf.Joint({"x": sf.Normal(torch.zeros(6, 2)), "kind": sf.Categorical(torch.zeros(6, 3, 2))})
     density = torch.ones(6)
-    each = EachWeight({"x": EDMWeight(0.7), "kind": ELBOWeight()})
+    each = EachWeight({"x": OutputWeight(EDM(0.7)), "kind": ELBOWeight()})
     each.check(process)
     loss = each(process, x0, x_t, posterior, t, density)
-    alone = EDMWeight(0.7)(process.parts["x"], x0["x"], x_t["x"], posterior.parts["x"], t, density)
+    alone = OutputWeight(EDM(0.7))(process.parts["x"], x0["x"], x_t["x"], posterior.parts["x"], t, density)
     assert torch.equal(loss["x"], alone)
     assert torch.equal(loss["kind"], process.parts["kind"].elbo(x0["kind"], x_t["kind"], posterior.parts["kind"], t))
-    with pytest.raises(sf.UserError, match="EDMWeight weighs Gaussian processes only, not Discrete"):
-        EachWeight({"x": EDMWeight(), "kind": EDMWeight()}).check(process)
+    with pytest.raises(sf.UserError, match="OutputWeight of EDM weighs Gaussian processes only, not Discrete"):
+        EachWeight({"x": OutputWeight(EDM()), "kind": OutputWeight(EDM())}).check(process)
     with pytest.raises(sf.UserError, match="EachWeight weighs Product processes only"):
         each.check(process.parts["x"])
 

@@ -13,8 +13,17 @@ import suffuse as sf
 from suffuse import grids
 from suffuse.grids import LogNormal
 from suffuse.guidance import Given
-from suffuse.objectives import Assignment, EDMWeight, HeatWeight, LearnedWeight, MinSNRWeight, Objective, UniformWeight
+from suffuse.objectives import (
+    Assignment,
+    HeatWeight,
+    LearnedWeight,
+    MinSNRWeight,
+    Objective,
+    OutputWeight,
+    UniformWeight,
+)
 from suffuse.operators.spectrum import cosines, from_cosines
+from suffuse.parameterizations import EDM
 from suffuse.processes.heat import LEAST
 from suffuse.rng import Streams
 from suffuse.samplers import Ancestral
@@ -253,7 +262,7 @@ def test_the_weight_of_heat_is_the_squared_error_of_its_output():
     answer = noise(8, 2)
     denoiser = sf.Denoiser(lambda x, level, condition: answer, process, sf.parameterizations.PerFrequency(form))
     rng = Streams.of(0, range(8))
-    loss = Objective(weight=HeatWeight(EDMWeight(0.7)))(denoiser, x0, rng=rng)
+    loss = Objective(weight=HeatWeight(OutputWeight(form)))(denoiser, x0, rng=rng)
     t = rng.low_discrepancy()
     skip, out = form.coefficients(*process.along(x0).coordinates(t, x0))
     target = process.back((process.to(x0) - skip * process.to(process.corrupt(x0, t, rng))) / out)
@@ -261,7 +270,8 @@ def test_the_weight_of_heat_is_the_squared_error_of_its_output():
 
 
 @pytest.mark.parametrize(
-    "weight", [UniformWeight(), HeatWeight(EDMWeight()), HeatWeight(MinSNRWeight()), LearnedWeight(UniformWeight())]
+    "weight",
+    [UniformWeight(), HeatWeight(OutputWeight(EDM())), HeatWeight(MinSNRWeight()), LearnedWeight(UniformWeight())],
 )
 def test_the_minimiser_is_the_posterior_mean(weight):
     """Derivative of each item's loss by a shift of its answer, at the exact denoiser and a little off."""
@@ -297,8 +307,8 @@ def test_what_has_no_meaning_under_a_blur_is_refused():
         sf.sample(Given(network, x, x > 0), Ancestral(), x, grids.uniform(2))
     with pytest.raises(sf.UserError, match="coupled=True"):
         Objective(weight=UniformWeight(), coupling=Assignment())(denoiser, x)
-    with pytest.raises(sf.UserError, match="EDMWeight weighs Gaussian processes only"):
-        Objective(weight=EDMWeight())(denoiser, x)
+    with pytest.raises(sf.UserError, match="OutputWeight of EDM weighs Gaussian processes only"):
+        Objective(weight=OutputWeight(EDM()))(denoiser, x)
     with pytest.raises(sf.UserError, match="Epsilon cannot be used with Cosine"):
         sf.Denoiser(lambda *seen: x, process, sf.parameterizations.PerFrequency(sf.parameterizations.Epsilon()))
     with pytest.raises(sf.UserError, match="only if its components are round"):

@@ -557,6 +557,7 @@ NAMES: dict[str, tuple[Shape, Operator]] = {
     "quantise:8": (PICTURE, Quantise(8)),
     "sparse-angle:30": (PICTURE, Radon(16, [6.0 * i for i in range(30)])),
     "random:1": (PICTURE, Identity()),
+    "sensors": (SIGNAL, Identity()),
 }
 
 

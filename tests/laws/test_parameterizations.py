@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import suffuse as sf
-from suffuse.objectives import EDMWeight
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
+from suffuse.parameterizations import EDM, PARAMETERIZATIONS, Affine
 from tests.laws.cases import F64, FLOW, MASKED, PARAMETERIZATION_CASES, SCHEDULE_CASES, VP, close, numbers
 
 AFFINE = [form for form, _, _ in PARAMETERIZATION_CASES if isinstance(form, Affine)]
@@ -60,7 +59,7 @@ def test_all_forms_of_one_answer_agree(name):
     process = sf.Gaussian(SCHEDULE_CASES[name])
     x0, noise, x_t = noisy(process)
     alpha, sigma = process.coordinates(T, x0)
-    results = []
+    results, unit = [], EDM().weight(T, process, x0)
     for form in AFFINE:
         theta = torch.tensor([0.7, -0.2], dtype=F64, requires_grad=True)
         answer = theta[0] * torch.tanh(x_t) + theta[1] * x_t / (alpha + sigma)
@@ -68,10 +67,10 @@ def test_all_forms_of_one_answer_agree(name):
         believed = (x_t - alpha * answer) / sigma
         output = target(form, answer, believed, alpha, sigma)
         mean = form.posterior(output, x_t, T, process).mean
-        in_x0 = EDMWeight().factor(alpha, sigma) * (x0 - mean) ** 2
+        in_x0 = unit * (x0 - mean) ** 2
         # The squared error of the output itself, weighted by what makes it that in x_0.
         wanted = target(form, x0, noise, alpha, sigma)
-        in_output = EDMWeight().factor(alpha, sigma) / form.weight(T, process, x0) * (output - wanted) ** 2
+        in_output = unit / form.weight(T, process, x0) * (output - wanted) ** 2
         assert close(in_x0, in_output, rtol=1e-6)
         results.append((mean, in_output.mean(), *torch.autograd.grad(in_output.mean(), theta)))
     for (mean, loss, gradient), (other, other_loss, other_gradient) in itertools.pairwise(results):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import suffuse as sf
 from suffuse.grids import LogNormal
-from suffuse.objectives import EDMWeight, LearnedWeight, Objective
-from suffuse.parameterizations import PARAMETERIZATIONS
+from suffuse.objectives import LearnedWeight, Objective, OutputWeight
+from suffuse.parameterizations import EDM
 from suffuse.training.config import TrainingConfig
 from suffuse.training.trainer import train
 
@@ -70,8 +70,9 @@ def parts(dtype=torch.float32, dropout=0.0, coupling=None, width=32):
     torch.manual_seed(0)
     schedule = sf.schedules.Flow()
     process = sf.Gaussian(schedule, coupled=coupling is not None)
-    denoiser = sf.Denoiser(Network(width, dropout).to(dtype), process, PARAMETERIZATIONS["edm"](0.7))
-    weight = LearnedWeight(EDMWeight(0.7))
+    form = EDM(0.7)
+    denoiser = sf.Denoiser(Network(width, dropout).to(dtype), process, form)
+    weight = LearnedWeight(OutputWeight(form))
     objective = Objective(LogNormal(schedule, -0.5, 1.2), weight, coupling, dropout=0.1)
     return denoiser, objective.to(dtype)
 

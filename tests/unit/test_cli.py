@@ -172,6 +172,8 @@ MISTAKES = {
     "scores into a folder": (["score", "{trained}", "{pictures}", "--out", "{empty}"], "is a folder"),
     "scores of an unknown class": (["score", "{trained}", "{pictures}", "--condition", "dgo"], "did you mean 'dog'"),
     "another training": (["train", "{pictures}", "--out", "{trained}", *TINY, "--width", "16"], "width"),
+    "channels of sounds": (["train", "{pictures}", "--channels", "2"], "pictures have 1 channel"),
+    "parts of pictures": (["train", "{pictures}", "--given", "0.5"], "restore --operator inpaint"),
     "budget twice": (["train", "{pictures}", "--steps", "3", "--minutes", "1"], "steps|minutes"),
 }
 

@@ -306,6 +306,18 @@ def test_pitches_out_of_range_are_taken_by_octaves_into_it():
     assert back.decode(back.encode([low]))[0].cells.tolist() == [[60, 71, 60, 84, 73, 79]]
 
 
+def test_every_step_of_a_note_tells_its_pitch():
+    """And what goes on at a pitch that did not sound before begins there, as after another note or a rest."""
+    whole = MusicCodec(("a", "b"), 8, 0, 127, [64.0, 64.0])
+    tune = Piece("", np.array([[127, HOLD, HOLD, 127, 0, HOLD, REST, 0], [REST] * 8], np.uint8), ("a", "b"))
+    tokens = whole.encode([tune])
+    assert len(set((tokens[0, 0] // 2).tolist())) == 3  # two pitches, and silence
+    assert whole.decode(tokens)[0].cells.tolist() == tune.cells.tolist()
+    assert tokens.max() == whole.vocabulary - 1
+    goes_on = torch.where(tokens >= 2, tokens | 1, tokens)
+    assert whole.decode(goes_on)[0].cells[0].tolist() == [127, HOLD, HOLD, HOLD, 0, HOLD, REST, 0]
+
+
 def test_missing_voices_are_asked_for_in_their_place():
     three = codec(voices=3)
     named = three.part(Piece("", piece("a-").cells, ("VOICE 2",)))

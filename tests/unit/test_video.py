@@ -519,7 +519,7 @@ def test_what_is_drawn_and_filled_is_measured(trained: tuple[Path, Model]):
     assert list(found) == [*names, "PSNR in between", "PSNR next"]
     blend = found["PSNR in between"]
     assert blend.reference is not None
-    assert blend.found.value < blend.reference.value  # after four steps nothing is learned
+    assert abs(blend.found.value - blend.reference.value) < 3  # after four steps a spectrum is known, and little else
     near = found["Frechet distance"]
     assert near.reference is not None
     assert near.found.value > 10 * near.reference.value

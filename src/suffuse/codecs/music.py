@@ -12,13 +12,12 @@ from torch import Tensor
 
 from suffuse.codecs.base import JSON, Codec
 from suffuse.errors import UserError
-from suffuse.music import HOLD, HOLE, REST, Piece, normal
+from suffuse.music import HOLD, HOLE, REST, Piece, normal, written
 from suffuse.rng import Streams
 from suffuse.tree import State
 
-END, SILENT, HELD = 0, 1, 2
-PITCHES = 3
-"""The token of the lowest pitch; those above have the next ones, so that to add is to transpose."""
+END, SILENT, PITCHES = 0, 1, 2
+"""The lowest pitch begins with PITCHES and goes on with the next token; from a pitch to that above it is two tokens."""
 _PART = 4
 """One step in so many of a window is what was before a hole, and, where that is short enough, another what is after."""
 
@@ -26,10 +25,11 @@ _PART = 4
 class MusicCodec(Codec):
     """Pieces to states of V voices by L sixteenth notes, (B, V, L) int64, and back.
 
-    A token says that the piece is over, that nothing sounds, that a note goes on, or which pitch begins. The length is
-    part of what is drawn: a shorter piece is followed by tokens of its end. Pitches outside the range of the codec are
-    taken by octaves into it. ``decode(encode(piece))`` has the same cells, where the pitches are in the range, it is no
-    longer than L, and it holds no note on before one begins.
+    A token says that the piece is over, that nothing sounds, or which pitch begins or goes on: any step of a note tells
+    its pitch, whatever else is hidden. The length is part of what is drawn: a shorter piece is followed by tokens of
+    its end. Pitches outside the range of the codec are taken by octaves into it. ``decode(encode(piece))`` has the same
+    cells, where the pitches are in the range, it is no longer than L, and it holds no note on before one begins. What
+    goes on at a pitch that did not sound before begins there.
 
     A piece of which voices are missing is one with holes: what is there is taken for the voices of the same names, or
     else, by their register, for those that are nearest. A hole may also be anywhere in a voice.
@@ -47,8 +47,8 @@ class MusicCodec(Codec):
         >>> codec = MusicCodec(("a", "b"), 4, 48, 72, (70.0, 50.0))
         >>> piece = Piece("", np.array([[72, HOLD, REST], [48, 49, 50]], np.uint8), ("a", "b"))
         >>> codec.encode([piece])
-        tensor([[[27,  2,  1,  0],
-                 [ 3,  4,  5,  0]]])
+        tensor([[[50, 51,  1,  0],
+                 [ 2,  4,  6,  0]]])
         >>> bool((codec.decode(codec.encode([piece]))[0].cells == piece.cells).all())
         True
     """
@@ -99,20 +99,20 @@ class MusicCodec(Codec):
     @property
     def vocabulary(self) -> int:
         """Number of different tokens."""
-        return PITCHES + self.high - self.low + 1
+        return PITCHES + 2 * (self.high - self.low + 1)
 
     def pack(self, raw: Sequence[Any]) -> Tensor:
-        """Return the tokens of each item, (B, V, L) uint8; holes are rests, and what is beyond L is left out.
+        """Return the tokens of each item, (B, V, L) int16; holes are rests, and what is beyond L is left out.
 
         Raises:
             UserError: a piece has another number of voices.
         """
-        packed = torch.zeros((len(raw), *self.shape), dtype=torch.uint8)
+        packed = torch.zeros((len(raw), *self.shape), dtype=torch.int16)
         for row, piece in zip(packed, raw, strict=True):
             if len(piece.cells) != len(self.voices):
                 raise UserError(f"{piece.name} has {len(piece.cells)} voices, and the model is of {len(self.voices)}")
-            cells = piece.cells[:, : self.length]
-            row[:, : cells.shape[1]] = torch.from_numpy(self._tokens(cells))
+            tokens = self._tokens(piece)[:, : self.length]
+            row[:, : tokens.shape[1]] = torch.from_numpy(tokens)
         return packed
 
     def unpack(self, packed: State, rng: Streams | None = None) -> Tensor:
@@ -124,18 +124,18 @@ class MusicCodec(Codec):
         """Return pieces that are as long as their last voice."""
         return [self._piece(tokens) for tokens in cast(Tensor, state).cpu().numpy()]
 
-    def _tokens(self, cells: np.ndarray) -> np.ndarray:
-        pitches = cells.astype(np.int64)
+    def _tokens(self, piece: Piece) -> np.ndarray:
+        pitches = piece.sounding()
         octaves = np.ceil((self.low - pitches).clip(0) / 12) - np.ceil((pitches - self.high).clip(0) / 12)
-        inside = (pitches + 12 * octaves.astype(np.int64)).clip(self.low, self.high) - self.low + PITCHES
-        tokens = np.select([cells == HOLD, cells >= REST], [HELD, SILENT], inside)
-        return tokens.astype(np.uint8)
+        above = (pitches + 12 * octaves.astype(np.int64)).clip(self.low, self.high) - self.low
+        return np.where(pitches < 0, SILENT, PITCHES + 2 * above + (piece.cells == HOLD)).astype(np.int16)
 
     def _piece(self, tokens: np.ndarray) -> Piece:
         last = np.flatnonzero((tokens != END).any(0))
         tokens = tokens[:, : last[-1] + 1] if len(last) else tokens[:, :1]
-        cells = np.select([tokens == HELD, tokens < HELD], [HOLD, REST], tokens - PITCHES + self.low)
-        return Piece("drawn", normal(cells.astype(np.uint8)), self.voices, self.metre, 0, self.tempo)
+        above, goes_on = np.divmod(tokens - PITCHES, 2)
+        cells = written(np.where(tokens < PITCHES, -1, above + self.low), goes_on == 0)
+        return Piece("drawn", cells, self.voices, self.metre, 0, self.tempo)
 
     def partial(self, raw: Sequence[Any]) -> tuple[State, State]:
         """Holes are what is asked for; where a piece ends is known."""

@@ -12,12 +12,10 @@ from torch import Tensor
 from suffuse.clips import Clip
 from suffuse.codecs.base import JSON, Codec
 from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.windows import window_of_gap
 from suffuse.errors import UserError
 from suffuse.rng import Streams
 from suffuse.tree import State
-
-_PAST = 4
-"""Of a window with a gap that is longer than the rest of it, one frame in so many is told."""
 
 
 class VideoCodec(Codec):
@@ -140,15 +138,7 @@ class VideoCodec(Codec):
         count, known = len(raw.frames), _known(raw)
         if count < self.length:
             raise UserError(f"a clip of {count} frames is shorter than the {self.length} that the model sees at once")
-        first = int((~known).argmax())
-        behind = np.flatnonzero(known[first:])
-        gap = int(behind[0]) if len(behind) else count - first
-        past = self.length - gap
-        if len(behind):
-            past = (past + 1) // 2
-        past = max(past, self.length // _PAST, 1)
-        begin = min(max(first - past, 0), count - self.length)
-        return slice(begin, begin + self.length)
+        return window_of_gap(known, self.length)
 
     def rejoin(self, raw: Any, part: Any) -> Any:
         """The clip with the window in its place."""

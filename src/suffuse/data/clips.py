@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from suffuse.clips import Clip, pyav
-from suffuse.data.base import Packer, Source
+from suffuse.data.base import Packer
 from suffuse.data.folder import FolderSource, list_folder
 from suffuse.data.pictures import suffixes
-from suffuse.data.report import Report, counts, in_order, labels, workers
+from suffuse.data.recordings import Recordings, reason
+from suffuse.data.report import Report, counts
 from suffuse.errors import UserError
 from suffuse.tree import State, concatenate
 
@@ -248,7 +249,7 @@ class FileFilm(Film):
         try:
             file = av.open(str(self.path))
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise UserError(_reason(error)) from error
+            raise UserError(reason(error, "video")) from error
         with file:
             cover = av.stream.Disposition.attached_pic
             stream = next((each for each in file.streams.video if not each.disposition & cover), None)
@@ -280,47 +281,12 @@ def _pixels(frame: Any, least: int | None) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(array, round(frame.rotation / 90)))
 
 
-def _reason(error: Exception) -> str:
-    match error:
-        case PermissionError():
-            return "no permission to read it"
-        case FileNotFoundError():
-            return "no such file"
-        case _:
-            return "not a video, or damaged from its beginning"
-
-
-class VideoSource(Source):
-    """Videos; the raw item is a :class:`suffuse.clips.Clip`, whole and of its own rate, or a window, see :meth:`cut`.
-
-    Args:
-        name: what to call it.
-        films: the videos.
-        fields: a value for each film, by the field's name.
-        report: what was found while listing.
-        windows: number of the film, first frame and frames of each item; by default all of each film.
-        overlap: how many of the items that follow an item share frames with it.
-    """
+class VideoSource(Recordings[Film, "_Seen"]):
+    """Videos; a raw item is a :class:`suffuse.clips.Clip`, whole and of its own rate, or a window, see :meth:`cut`."""
 
     kind = "video"
+    plural = "videos"
     without_fields = "it has videos only: put them in one folder per class, or add a metadata.csv"
-
-    def __init__(
-        self,
-        name: str,
-        films: Sequence[Film],
-        fields: Mapping[str, list[Any]] | None = None,
-        report: Report | None = None,
-        windows: np.ndarray | None = None,
-        overlap: int = 0,
-    ) -> None:
-        self.name, self.films, self._columns = name, list(films), dict(fields or {})
-        self.fields, self.overlap = tuple(self._columns), overlap
-        self.report = report or Report(name, len(self.films))
-        self.windows = windows
-
-    def __len__(self) -> int:
-        return len(self.films) if self.windows is None else len(self.windows)
 
     @cached_property
     def rate(self) -> Fraction:
@@ -329,7 +295,7 @@ class VideoSource(Source):
 
     def _readable(self) -> list[tuple[int, Film]]:
         readable: list[tuple[int, Film]] = []
-        for number, film in enumerate(self.films):
+        for number, film in enumerate(self.recordings):
             try:
                 film.times  # noqa: B018
             except UserError:
@@ -337,15 +303,9 @@ class VideoSource(Source):
             readable.append((number, film))
         return readable
 
-    def names(self, positions: Sequence[int]) -> list[str]:
-        """Paths within the source, and where a window begins."""
-        return [self._name(position) for position in positions]
-
-    def _name(self, position: int) -> str:
-        if self.windows is None:
-            return self.films[position].name
-        film, first, _ = self.windows[position]
-        return f"{self.films[film].name} from frame {first}"
+    def beginning(self, recording: Film, first: int) -> str:
+        """See the base class."""
+        return f"frame {first}"
 
     def raw(self, positions: Sequence[int]) -> list[Clip]:
         """See the base class."""
@@ -357,7 +317,7 @@ class VideoSource(Source):
 
     def _clip(self, position: int, least: int | None = None) -> Clip:
         film, first, count = (position, 0, None) if self.windows is None else map(int, self.windows[position])
-        video = self.films[film]
+        video = self.recordings[film]
         try:
             times = video.times
             rate = times.rate if self.windows is None else self.rate
@@ -366,7 +326,7 @@ class VideoSource(Source):
                 _check_size(len(places), video.read(places[:1]))
             frames = video.read(places, least)
         except UserError as error:
-            raise UserError(f"{self._name(position)} of {self.name} cannot be read: {error}") from error
+            raise UserError(f"{self.name_of(position)} of {self.name} cannot be read: {error}") from error
         return Clip(frames, rate, sound=video.sound, start=first / float(rate))
 
     def cut(self, length: int | None, every: int | None = None) -> "VideoSource":
@@ -386,47 +346,31 @@ class VideoSource(Source):
         fields = {name: [column[number] for number, _, _ in windows] for name, column in self._columns.items()}
         several = len(windows) > len({number for number, _, _ in windows})
         overlap = -(-length // step) - 1 if several else 0
-        return VideoSource(self.name, self.films, fields, self.report, windows, overlap)
+        return VideoSource(self.name, self.recordings, fields, self.report, windows, overlap)
 
-    def scan(self, progress: Callable[[int, int], None] | None = None) -> Report:
-        """Find the times of all frames of each film, and decode one in its middle; of windows there is nothing new."""
-        if self.windows is not None:
-            report = self.report
-            found = len(self) + len(report.left_out)
-            return Report(self.name, found, report.left_out, report.notes, len(self), range(len(self)))
-        left_out, seen = list(self.report.left_out), dict[int, _Seen]()
-        for position, result in enumerate(in_order(_look, self.films, workers())):
-            if isinstance(result, _Seen):
-                seen[position] = result
-            else:
-                left_out.append((self.films[position].name, result))
-            if progress:
-                progress(position + 1, len(self))
-        if not seen:
-            raise UserError(f"none of the {len(self)} videos of {self.name} can be read; {left_out[-1][0]}, for one: "
-                            f"{left_out[-1][1]}")  # fmt: skip
-        columns = {name: [column[position] for position in seen] for name, column in self._columns.items()}
-        rates = dict(Counter(_said(one.times.rate) for one in seen.values()).most_common())
+    @staticmethod
+    def look(recording: Film) -> "_Seen | str":
+        """The times of all frames, and one decoded in its middle."""
+        try:
+            times = recording.times
+            frame = recording.read(np.array([len(times.ticks) // 2]))[0].astype(int)
+            grey = int((frame.max(-1) - frame.min(-1)).max()) <= _GREY
+            return _Seen(times, (frame.shape[1], frame.shape[0]), grey, recording.sound is not None)
+        except UserError as error:
+            return str(error)
+
+    def reported(self, common: Report, seen: "list[_Seen]") -> VideosReport:
+        """See the base class."""
         return VideosReport(
-            self.name,
-            self.report.found,
-            left_out,
-            self.report.notes,
-            kept=len(seen),
-            keep=list(seen),
-            labels=labels(columns.get("label", [])),
-            fields={name: sum(value is not None for value in values) for name, values in columns.items()},
-            sizes=_sizes([one.size for one in seen.values()]),
-            rates=rates,
-            seconds=round(sum(one.times.duration for one in seen.values()), 3),
-            longest=max(one.times.count(self.rate) for one in seen.values()),
-            grey=all(one.grey for one in seen.values()),
-            variable=sum(one.times.variable for one in seen.values()),
-            sounding=sum(one.sounding for one in seen.values()),
+            **vars(common),
+            sizes=_sizes([one.size for one in seen]),
+            rates=dict(Counter(_said(one.times.rate) for one in seen).most_common()),
+            seconds=round(sum(one.times.duration for one in seen), 3),
+            longest=max(one.times.count(self.rate) for one in seen),
+            grey=all(one.grey for one in seen),
+            variable=sum(one.times.variable for one in seen),
+            sounding=sum(one.sounding for one in seen),
         )
-
-    def _values(self, field: str) -> list[Any]:
-        return self._columns[field]
 
 
 @dataclass(frozen=True)
@@ -435,17 +379,6 @@ class _Seen:
     size: tuple[int, int]
     grey: bool
     sounding: bool
-
-
-def _look(film: Film) -> "_Seen | str":
-    """What a film is like, or why it cannot be used."""
-    try:
-        times = film.times
-        frame = film.read(np.array([len(times.ticks) // 2]))[0].astype(int)
-        grey = int((frame.max(-1) - frame.min(-1)).max()) <= _GREY
-        return _Seen(times, (frame.shape[1], frame.shape[0]), grey, film.sound is not None)
-    except UserError as error:
-        return str(error)
 
 
 def _check_size(count: int, frame: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from suffuse.clips import pyav
-from suffuse.data.base import Source
 from suffuse.data.clips import VIDEOS
 from suffuse.data.folder import FolderSource, list_folder
 from suffuse.data.pictures import suffixes
-from suffuse.data.report import Report, counts, in_order, labels, workers
+from suffuse.data.recordings import Recordings, reason
+from suffuse.data.report import Report, counts
 from suffuse.errors import UserError
 from suffuse.sounds import Sound, count_at, soundfile
 
@@ -233,7 +233,7 @@ def _by_pyav(path: Path, first: int) -> Iterator[Sound]:
     try:
         file = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UserError(_reason(error)) from error
+        raise UserError(reason(error, "sound")) from error
     with file:
         stream = next(iter(file.streams.audio), None)
         if stream is None:
@@ -266,46 +266,26 @@ def _frames(file: Any, stream: Any, av: Any) -> Iterator[Any]:
             continue
 
 
-def _reason(error: Exception) -> str:
-    match error:
-        case PermissionError():
-            return "no permission to read it"
-        case FileNotFoundError():
-            return "no such file"
-        case _:
-            return "not a sound, or damaged from its beginning"
+class SoundSource(Recordings[Track, Heard]):
+    """Sounds; the raw item is a :class:`suffuse.sounds.Sound`, whole and of its own rate, or a window, see :meth:`cut`.
 
-
-class SoundSource(Source):
-    """Recordings; the raw item is a :class:`suffuse.sounds.Sound`, whole and of its own rate, or a window of `cut`.
-
-    Args:
-        name: what to call it.
-        tracks: the recordings.
-        fields: a value for each of them, by the field's name.
-        report: what was found while listing.
-        windows: number of the recording, first sample and how many, for each item; by default all of each recording.
-        overlap: how many of the items that follow an item share samples with it.
+    How loud each is is a field, unless there is one of that name.
     """
 
     kind = "audio"
+    plural = "sounds"
 
     def __init__(
         self,
         name: str,
-        tracks: Sequence[Track],
+        recordings: Sequence[Track],
         fields: Mapping[str, list[Any]] | None = None,
         report: Report | None = None,
         windows: np.ndarray | None = None,
         overlap: int = 0,
     ) -> None:
-        self.name, self.tracks, self._columns = name, list(tracks), dict(fields or {})
+        super().__init__(name, recordings, fields, report, windows, overlap)
         self.fields = (*self._columns, *(() if LOUDNESS in self._columns else (LOUDNESS,)))
-        self.report = report or Report(name, len(self.tracks))
-        self.windows, self.overlap = windows, overlap
-
-    def __len__(self) -> int:
-        return len(self.tracks) if self.windows is None else len(self.windows)
 
     @cached_property
     def rate(self) -> int:
@@ -314,17 +294,11 @@ class SoundSource(Source):
 
     def _sounding(self) -> list[tuple[int, Track]]:
         """Those that can be read and are not silent."""
-        return [(number, track) for number, track in enumerate(self.tracks) if isinstance(_look(track), Heard)]
+        return [(number, track) for number, track in enumerate(self.recordings) if isinstance(self.look(track), Heard)]
 
-    def names(self, positions: Sequence[int]) -> list[str]:
-        """Paths within the source, and where a window begins."""
-        return [self._name(position) for position in positions]
-
-    def _name(self, position: int) -> str:
-        if self.windows is None:
-            return self.tracks[position].name
-        number, first, _ = self.windows[position].tolist()
-        return f"{self.tracks[number].name} from {first / self.tracks[number].heard.rate:.2f} s"
+    def beginning(self, recording: Track, first: int) -> str:
+        """See the base class."""
+        return f"{first / recording.heard.rate:.2f} s"
 
     def raw(self, positions: Sequence[int]) -> list[Sound]:
         """See the base class."""
@@ -334,13 +308,13 @@ class SoundSource(Source):
         try:
             if self.windows is not None:
                 number, first, count = self.windows[position].tolist()
-                return self._window(self.tracks[number], first, count)
-            sound = self.tracks[position].read(0, _MOST_SAMPLES + 1)
+                return self._window(self.recordings[number], first, count)
+            sound = self.recordings[position].read(0, _MOST_SAMPLES + 1)
         except UserError as error:
-            raise UserError(f"{self._name(position)} of {self.name} cannot be read: {error}") from error
+            raise UserError(f"{self.name_of(position)} of {self.name} cannot be read: {error}") from error
         if sound.samples.size > _MOST_SAMPLES:
-            raise UserError(f"{self._name(position)} of {self.name} is too long to be held at once; cut it into parts "
-                            f"of up to {_MOST_SAMPLES // len(sound.samples) // sound.rate} seconds")  # fmt: skip
+            raise UserError(f"{self.name_of(position)} of {self.name} is too long to be held at once; cut it into "
+                            f"parts of up to {_MOST_SAMPLES // len(sound.samples) // sound.rate} seconds")  # fmt: skip
         return sound
 
     def _window(self, track: Track, first: int, count: int) -> Sound:
@@ -365,7 +339,7 @@ class SoundSource(Source):
         found: list[tuple[int, int, int]] = []
         most = 0
         for number, (start, stop) in spans.items():
-            heard = self.tracks[number].heard
+            heard = self.recordings[number].heard
             window = max(1, round(length * heard.rate / self.rate))
             step = every or max(1, min(window, room // _WINDOWS))
             most = max(most, -(-2 * window // step) - 1)
@@ -377,36 +351,22 @@ class SoundSource(Source):
         windows = np.array(found)
         columns = {name: self.column(name) for name in self.fields}
         fields = {name: [column[number] for number, _, _ in found] for name, column in columns.items()}
-        return SoundSource(self.name, self.tracks, fields, self.report, windows, most if len(spans) < len(found) else 0)
-
-    def scan(self, progress: Callable[[int, int], None] | None = None) -> Report:
-        """Listen to each recording once, from end to end; of windows there is nothing new."""
-        if self.windows is not None:
-            report = self.report
-            return Report(self.name, report.found, report.left_out, report.notes, len(self), range(len(self)))
-        left_out, heard = list(self.report.left_out), dict[int, Heard]()
-        for position, result in enumerate(in_order(_look, self.tracks, workers())):
-            if isinstance(result, Heard):
-                heard[position] = result
-            else:
-                left_out.append((self.tracks[position].name, result))
-            if progress:
-                progress(position + 1, len(self))
-        if not heard:
-            raise UserError(f"none of the {len(self)} sounds of {self.name} can be used; {left_out[-1][0]}, for one: "
-                            f"{left_out[-1][1]}")  # fmt: skip
-        columns = {name: [column[position] for position in heard] for name, column in self._columns.items()}
-        return SoundsReport(
-            self.name,
-            self.report.found,
-            left_out,
-            self.report.notes,
-            kept=len(heard),
-            keep=list(heard),
-            labels=labels(columns.get("label", [])),
-            fields={name: sum(value is not None for value in values) for name, values in columns.items()},
-            **self._facts(list(heard.values())),
+        return SoundSource(
+            self.name, self.recordings, fields, self.report, windows, most if len(spans) < len(found) else 0
         )
+
+    @staticmethod
+    def look(recording: Track) -> Heard | str:
+        """What it sounds like, from end to end."""
+        try:
+            heard = recording.heard
+        except UserError as error:
+            return str(error)
+        return heard if heard.loud.any() else "silence from end to end"
+
+    def reported(self, common: Report, seen: list[Heard]) -> SoundsReport:
+        """See the base class."""
+        return SoundsReport(**vars(common), **self._facts(seen))
 
     def _facts(self, heard: list[Heard]) -> dict[str, Any]:
         spans = [each.span for each in heard]
@@ -426,18 +386,9 @@ class SoundSource(Source):
 
     def _values(self, field: str) -> list[Any]:
         if field == LOUDNESS and LOUDNESS not in self._columns:
-            heard = [_look(track) for track in self.tracks]
+            heard = [self.look(track) for track in self.recordings]
             return [each.loudness if isinstance(each, Heard) else None for each in heard]
         return self._columns[field]
-
-
-def _look(track: Track) -> Heard | str:
-    """What a recording is like, or why it cannot be used."""
-    try:
-        heard = track.heard
-    except UserError as error:
-        return str(error)
-    return heard if heard.loud.any() else "silence from end to end"
 
 
 def is_sounds(place: Path) -> bool:

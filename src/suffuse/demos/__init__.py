@@ -13,6 +13,7 @@ from suffuse.demos.series import series
 from suffuse.demos.speech import speech
 from suffuse.demos.tables import table
 from suffuse.demos.texts import text, translate
+from suffuse.demos.video import video
 from suffuse.demos.weather import weather
 
 DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
@@ -26,6 +27,7 @@ DEMOS: dict[str, Callable[[Path, float | None, int], None]] = {
     "segments": segments,
     "sentiment": sentiment,
     "protein": protein,
+    "video": video,
     "heat": heat,
     "reaction": reaction,
     "weather": weather,

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from suffuse.music import HOLD, REST, STEPS, Piece, normal
+from suffuse.music import HOLD, REST, STEPS, Piece, normal, written
 
 ORDER = 3
 Symbol = TypeVar("Symbol", bound=Hashable)
@@ -65,10 +65,13 @@ def _runs(piece: Piece, voice: int) -> list[tuple[int, int]]:
 
 
 def of_tokens(known: Sequence[Piece], lengths: Sequence[int], rng: np.random.Generator) -> list[Piece]:
-    """Pieces that are one chain of cells: step by step, and in each the voices one after the other."""
+    """Pieces that are one chain of the model's tokens: step by step, and in each the voices one after the other.
+
+    A token is the pitch that sounds, below 0 where none does, and whether it begins.
+    """
     voices = len(known[0].cells)
-    rows = [piece.cells.T.flatten().tolist() for piece in known]
-    chain = Chain([[(place % voices, cell) for place, cell in enumerate(row)] for row in rows])
+    rows = [(2 * piece.sounding() + (piece.cells < HOLD)).T.flatten().tolist() for piece in known]
+    chain = Chain([[(place % voices, token) for place, token in enumerate(row)] for row in rows])
 
     def one(length: int) -> np.ndarray:
         cells, before = list[int](), list[tuple[int, int]]()
@@ -79,7 +82,8 @@ def of_tokens(known: Sequence[Piece], lengths: Sequence[int], rng: np.random.Gen
                 continue
             before = [*before[1 - ORDER :], token]
             cells.append(token[1])
-        return normal(np.array(cells, np.uint8).reshape(length, voices).T)
+        pitches, begins = np.divmod(np.array(cells).reshape(length, voices).T, 2)
+        return written(pitches, begins == 1)
 
     return [replace(known[0], name="chain", cells=one(each)) for each in lengths]
 

@@ -29,7 +29,7 @@ from suffuse.rolling import rollout
 from suffuse.samplers import sample
 from suffuse.training.config import TrainingConfig
 
-_TRAINED, _TESTED, _FRAMES = 40, 6, 56
+_TRAINED, _TESTED, _FRAMES = 160, 6, 56
 """Runs to train on, others to test with, and states of each."""
 _AHEAD, _DRAWS, _ONE_STEP = 50, 4, 8
 """Steps of a rollout, its draws, and draws of a single step."""
@@ -42,12 +42,12 @@ _SHOWN = (0, 9, 24, 49)
 
 def heat(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Heat in bodies of uneven conductivity, with sources that turn: some minutes on two CPU cores."""
-    show(HEAT, out, minutes, seed, images=12_000)
+    show(HEAT, out, minutes, seed, images=24_000)
 
 
 def reaction(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Gray and Scott's substances that react and spread: some minutes on two CPU cores."""
-    show(REACTION, out, minutes, seed, images=12_000)
+    show(REACTION, out, minutes, seed, images=24_000)
 
 
 def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: int) -> None:
@@ -63,7 +63,7 @@ def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: 
         ),
         network=NetworkSection(width=48, multipliers=(1, 2), blocks=1, attention=(), patch=2),
         objective=ObjectiveSection(condition_dropout=0.0),
-        sampling=SamplingSection(sampling_steps=8),
+        sampling=SamplingSection(sampler="sde2", sampling_steps=16),
         training=TrainingConfig(
             batch=8,
             learning_rate=2e-3,
@@ -143,7 +143,7 @@ class Runs:
 
         x1, told, rng = model.start(model.told_of(before, {SOURCE: before}), range(seed, seed + len(before)))
         assert isinstance(x1, Tensor)
-        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, "pigdm")
+        observed = Observed(model.denoiser, Function(left), torch.zeros_like(x1), noise, self.problem.method)
         sampler, times = model.solver(model.sampling.sampling_steps or 1, 1.0, model.sampling.sampler)
         state = sample(observed, sampler, x1, times, told, rng)
         return [codec.in_place_of(item, change) for item, change in zip(before, codec.decode(state), strict=True)]
@@ -152,7 +152,7 @@ class Runs:
 def _values(codec: ChangeCodec, elements: Tensor) -> Tensor:
     """Fields (B, C, H, W) of their elements, as the codec decodes them, for derivatives."""
     pairs = zip(codec.fields.variables, elements.unbind(1), strict=True)
-    moved = [(each, part * each.deviation + torch.from_numpy(each.mean).float()) for each, part in pairs]
+    moved = [(each, part * each.deviation + torch.tensor(each.mean).float()) for each, part in pairs]
     return torch.stack([part.exp() if each.logarithm else part for each, part in moved], 1)
 
 

@@ -75,9 +75,9 @@ def mnist_pictures() -> tuple[np.ndarray, np.ndarray]:
 
 def show(out: Path, images: np.ndarray, labels: np.ndarray, recipe: Recipe, judge_epochs: int) -> None:
     """Train, draw, measure, and write it all into the run folder."""
-    data = _split(images, labels)
+    data = split(images, labels)
     start = time.perf_counter()
-    model = learn.train(_source(data, out.name), recipe, out)
+    model = learn.train(source_of(data, out.name), recipe, out)
     seconds = time.perf_counter() - start
     save_png(
         sheet(model.generate(100, condition=[str(i // 10) for i in range(100)]), columns=10, scale=4),
@@ -94,7 +94,7 @@ def show(out: Path, images: np.ndarray, labels: np.ndarray, recipe: Recipe, judg
     print(f"pictures: {out}/samples.png, {out}/walk.png, {out}/loss.png; figures: {out}/report.json")
 
 
-def _split(images: np.ndarray, labels: np.ndarray) -> Digits:
+def split(images: np.ndarray, labels: np.ndarray) -> Digits:
     """500 to test with, of all classes alike; the rest to train on."""
     from sklearn.model_selection import train_test_split
 
@@ -104,7 +104,8 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Digits:
     return Digits(states[train], names[train], states[test], names[test])
 
 
-def _source(data: Digits, name: str) -> ArraySource:
+def source_of(data: Digits, name: str) -> ArraySource:
+    """The training digits, with their labels."""
     pixels = ((data.train[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
     return ArraySource(pixels, data.train_labels.tolist(), name)
 

@@ -35,8 +35,8 @@ _FIRST, _APART = 1860, 140
 _STATIONS, _NOISE = 0.02, 0.2
 """Share of the places that have one, and the deviation of their noise, in kelvin."""
 _RESTORED, _DRAWS = 12, 16
-_NEXT_DRAWS = 8
-_IMAGES, _NEXT_IMAGES = 5_000, 3_000
+_NEXT_DRAWS, _STEPS = 8, 30
+_IMAGES, _NEXT_IMAGES = 6_000, 3_000
 
 
 def weather(out: Path, minutes: float | None = None, seed: int = 0) -> None:
@@ -61,12 +61,12 @@ def weather(out: Path, minutes: float | None = None, seed: int = 0) -> None:
 def _recipe(minutes: float | None, seed: int, images: int, alone: bool) -> Recipe:
     return Recipe(
         data=DataSection(kind="field" if alone else NEXT, condition=("scenario", "year")),
-        network=NetworkSection(width=32, multipliers=(1, 2, 2), blocks=1, patch=2, network_dropout=0.1),
-        objective=ObjectiveSection(condition_dropout=0.2),
+        network=NetworkSection(width=48, multipliers=(1, 2), blocks=1, patch=4, network_dropout=0.1),
+        objective=ObjectiveSection(time_law="uniform", condition_dropout=0.2),
         sampling=SamplingSection(sampling_steps=12),
         training=TrainingConfig(
-            batch=16,
-            learning_rate=1e-3,
+            batch=8,
+            learning_rate=2e-3,
             held_out=0.04,
             evaluate_every=None if minutes else images / 2,
             sample_every=None if minutes else images,
@@ -173,7 +173,8 @@ def _restored(model: Model, truth: np.ndarray, seen: np.ndarray, places: np.ndar
             field = np.array(np.broadcast_to(variable.mean, truth[0].shape))
             field.ravel()[places] = values
             y = torch.from_numpy(variable.encode(field)).float()[None, None]
-            restored = model.restore(y, Mask(mask), _NOISE / variable.deviation, _DRAWS, seed=1000 * number)
+            noise = _NOISE / variable.deviation
+            restored = model.restore(y, Mask(mask), noise, _DRAWS, steps=_STEPS, seed=1000 * number)
             draws.append(_values(restored.draws))
             progress.to(number, len(truth))
     return np.stack(draws, 1)

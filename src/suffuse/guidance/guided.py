@@ -64,7 +64,7 @@ class Guided(Denoiser):
         rule: Rule = _PLAIN,
     ) -> None:
         forward = _Pair(main, reference, _Strength(weight, interval), rule)
-        super().__init__(forward, main.process, Direct(main.sigma_data), main.shape)
+        super().__init__(forward, main.process, Direct(main.sigma_data, main.parameterization), main.shape)
 
 
 class ClassifierFree(Denoiser):

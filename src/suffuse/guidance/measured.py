@@ -81,11 +81,10 @@ class Measured:
         """
         return self.x + width * self.pull(self.solve(self.residual, width))
 
-    def deviation(self, width: Tensor, rng: Streams) -> Tensor:
-        """A draw from the law that :meth:`nearest` is the mean of, less that mean: state and measurement are moved by
-        their noise, and solved.
+    def deviation(self, moved: Tensor, width: Tensor, rng: Streams) -> Tensor:
+        """What the measurement leaves of a draw of the state, less its mean: that and the measurement's noise, solved
+        as by :meth:`nearest`. Where the draw has that width in each element, it is one from the law of that mean.
         """
-        moved = width.sqrt() * rng.fold("state").normal(self.x)
         residual = self.noise * rng.fold("measurement").normal(self.y) - self.push(moved)
         return moved + width * self.pull(self.solve(residual, width))
 
@@ -238,6 +237,9 @@ class PiGDM(Method):
 
     .. math:: S = r_t^2 A A^\top + \text{noise}^2, \qquad
         r_t^2 = \frac{\sigma_t^2 s_{\text{data}}^2}{\alpha_t^2 s_{\text{data}}^2 + \sigma_t^2}.
+
+    Where elements are strongly alike and the noise is small, K is larger than that S allows for, and a walk can grow
+    without bound: ``moments`` holds there.
 
     Source: "Pseudoinverse-Guided Diffusion Models for Inverse Problems" (Song, Vahdat, Mardani, Kautz, 2023).
     """

@@ -76,7 +76,7 @@ class Tiled(Denoiser):
             raise UserError(f"at_once must be at least 1, not {at_once}")
         overlaps = [side // 4 if overlap is None else overlap for side in size]
         windows = _Windows(denoiser, tuple(size), overlaps, wrap, at_once)
-        super().__init__(windows, denoiser.process, Direct(denoiser.sigma_data))
+        super().__init__(windows, denoiser.process, Direct(denoiser.sigma_data, denoiser.parameterization))
 
 
 class _Windows(nn.Module):

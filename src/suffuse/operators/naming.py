@@ -202,9 +202,20 @@ def _rays(value: str, shape: Shape) -> Operator:
     return Radon(shape[-1], [180 * i / n for i in range(n)])
 
 
+SENSORS = "sensors"
+"""What measures the places of an item that are not missing in it."""
+
+
+def _sensors(value: str, shape: Shape) -> Operator:
+    """All places; which of them are missing is in the item, and is found where that is read."""
+    _nothing(value)
+    return Mask(torch.ones(1, *_space(shape)))
+
+
 OPERATORS: dict[str, Named] = {
     "inpaint": Named("inpaint:MASK.png", _inpaint),
     "outpaint": Named("outpaint:8", _outpaint),
+    SENSORS: Named(SENSORS, _sensors),
     "random": Named("random:0.5", _random),
     "box": Named("box:0.5", _box),
     "super-resolve": Named("super-resolve:4", lambda value, shape: Downsample(_factor(value))),

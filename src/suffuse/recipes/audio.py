@@ -12,9 +12,9 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.spectral import MARKS, Banded, Spectral
 from suffuse.objectives import Objective
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine
+from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Gaps
-from suffuse.recipes.build import build_network, build_objective, build_process
+from suffuse.recipes.build import build_denoiser, build_network, build_objective
 from suffuse.recipes.kind import Kind, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.spectra import frames
@@ -86,19 +86,18 @@ class AudioKind(Kind):
     ) -> Denoiser:
         """See the base class."""
         assert isinstance(codec, SoundCodec)
-        recipe, form = self.filled(recipe), PARAMETERIZATIONS[recipe.process.parameterization]
-        assert issubclass(form, Affine)
+        recipe = self.filled(recipe)
         hop, channels = codec.hop or _hop(codec.rate), codec.channels
         answered, seen = 3 * channels * hop, (1 if codec.hop else 2 * MARKS * channels)
         over_time = build_network(recipe.network, (answered + seen, frames(codec.length, hop)), conditions, answered)
         network = Banded(over_time) if codec.hop else Spectral(over_time, hop)
-        return Denoiser(network, build_process(recipe.process), form(sigma_data), codec.shape)
+        return build_denoiser(network, recipe.process, sigma_data, codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """With gaps to ask for."""
         recipe = self.filled(recipe)
         pattern = Gaps(recipe.objective.given) if recipe.objective.given else None
-        return build_objective(recipe, sigma_data, pattern=pattern)
+        return build_objective(recipe, form, pattern=pattern)
 
 
 def _hop(rate: int) -> int:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from suffuse.codecs.base import ConditionCodec
+from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.grids import LogitNormal, LogNormal, TimeLaw, Uniform
 from suffuse.networks import Transformer, UNet
@@ -15,17 +16,17 @@ from suffuse.networks.conditions import Classes, Kind, Picture, Tokens, Vector
 from suffuse.objectives import (
     Assignment,
     Coupling,
-    EDMWeight,
     ELBOWeight,
     HeatWeight,
     LearnedWeight,
     MinSNRWeight,
     Objective,
+    OutputWeight,
     Sinkhorn,
     UniformWeight,
     Weight,
 )
-from suffuse.parameterizations import PARAMETERIZATIONS, Affine, Parameterization, PerFrequency
+from suffuse.parameterizations import EDM, PARAMETERIZATIONS, Affine, Bridged, Parameterization, PerFrequency, Wiener
 from suffuse.patterns import Pattern
 from suffuse.processes import Gaussian, Heat, Process
 from suffuse.recipes.recipe import NetworkSection, ObjectiveSection, ProcessSection, Recipe
@@ -45,11 +46,47 @@ def build_process(section: ProcessSection) -> Process[Tensor]:
     return Gaussian(_schedule(section), coupled=coupled)
 
 
-def build_form(section: ProcessSection, sigma_data: float) -> Parameterization:
-    """The meaning of what the network gives, for that process."""
-    form = PARAMETERIZATIONS[section.parameterization]
+def build_denoiser(
+    network: nn.Module,
+    section: ProcessSection,
+    sigma_data: float,
+    shape: tuple[int, ...],
+    periodic: Sequence[int] = (),
+) -> Denoiser:
+    """The denoiser of items (C, ...) of real numbers by this network.
+
+    Args:
+        network: with fresh weights.
+        section: its process and form.
+        sigma_data: deviation of the data.
+        shape: of an item.
+        periodic: space axes that close to a circle.
+    """
+    return Denoiser(network, build_process(section), build_form(section, sigma_data, shape, periodic), shape)
+
+
+def build_form(
+    section: ProcessSection, sigma_data: float, shape: Sequence[int] = (), periodic: Sequence[int] = ()
+) -> Parameterization:
+    """The meaning of what the network gives, for that process.
+
+    Args:
+        section: its choices.
+        sigma_data: deviation of the data.
+        shape: (C, ...) of an item; of numbers without space, left out.
+        periodic: space axes that close to a circle.
+    """
+    heat = section.noise_schedule == "heat"
+    name = section.parameterization or ("edm" if heat or len(shape) < 2 else "wiener")
+    if name == "wiener":
+        if heat or len(shape) < 2:
+            raise UserError(
+                "the form wiener knows the spectrum of what has axes, under noise alone; leave out --parameterization"
+            )
+        return Wiener(sigma_data, shape, periodic)
+    form = PARAMETERIZATIONS[name]
     assert issubclass(form, Affine)
-    return PerFrequency(form(sigma_data)) if section.noise_schedule == "heat" else form(sigma_data)
+    return PerFrequency(form(sigma_data)) if heat else form(sigma_data)
 
 
 def _schedule(section: ProcessSection) -> Schedule:
@@ -79,17 +116,17 @@ def _condition(spec: Mapping[str, Any]) -> Kind:
 
 
 def build_objective(
-    recipe: Recipe, sigma_data: float, redundancy: float = 1.0, pattern: Pattern | None = None
+    recipe: Recipe, form: Parameterization, redundancy: float = 1.0, pattern: Pattern | None = None
 ) -> Objective:
     """The objective of a filled recipe for one process.
 
     Args:
         recipe: its choices.
-        sigma_data: deviation of the data.
+        form: of what the network gives.
         redundancy: how many times over neighbouring elements say the same; more of it calls for more noise.
         pattern: which parts of an item are shown clean.
     """
-    weight = build_weight(recipe.objective, sigma_data)
+    weight = build_weight(recipe.objective, form)
     if recipe.process.noise_schedule == "heat":
         if pattern is not None:
             raise UserError(
@@ -130,10 +167,11 @@ def _mean_log_ratio(section: ObjectiveSection, redundancy: float) -> float:
     return 0.64 * math.log(redundancy) - 0.6 if section.time_mean is None else section.time_mean
 
 
-def build_weight(section: ObjectiveSection, sigma_data: float) -> Weight:
-    """The weight of each noise level."""
+def build_weight(section: ObjectiveSection, form: Parameterization) -> Weight:
+    """The weight of each noise level: of the output's own error where its form is of unit variance, else of EDM's."""
+    unit = form if isinstance(form, Wiener | Bridged) else EDM(form.sigma_data)
     weights: dict[str | None, Weight] = {
-        "edm": EDMWeight(sigma_data),
+        "edm": OutputWeight(unit),
         "elbo": ELBOWeight(),
         "min-snr": MinSNRWeight(),
         "uniform": UniformWeight(),

@@ -18,8 +18,9 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.located import Located
 from suffuse.objectives import Objective
+from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Places
-from suffuse.recipes.build import build_form, build_network, build_objective, build_process, default_multipliers
+from suffuse.recipes.build import build_denoiser, build_network, build_objective, default_multipliers
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
@@ -99,13 +100,13 @@ class FieldKind(Kind):
         rounds = [fields.grid.axes.index(axis) for axis in fields.grid.periodic]
         seen = (2 * shape[0] + len(maps), *shape[1:])
         network = Located(build_network(recipe.network, seen, conditions, shape[0], rounds), maps)
-        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), shape)
+        return build_denoiser(network, recipe.process, sigma_data, shape, rounds)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """With places that are known, or a variable."""
         recipe = self.filled(recipe)
         pattern = Places(recipe.objective.given) if recipe.objective.given else None
-        return build_objective(recipe, sigma_data, pattern=pattern)
+        return build_objective(recipe, form, pattern=pattern)
 
 
 class NextFieldKind(FieldKind):

@@ -11,10 +11,12 @@ from suffuse.data.loader import mirror
 from suffuse.data.records import PictureReport
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
+from suffuse.errors import UserError
 from suffuse.objectives import Objective
-from suffuse.recipes.build import build_form, build_network, build_objective, build_process
+from suffuse.parameterizations import Parameterization
+from suffuse.recipes.build import build_denoiser, build_network, build_objective
 from suffuse.recipes.kind import Kind, Shown, fill
-from suffuse.recipes.recipe import Recipe
+from suffuse.recipes.recipe import DataSection, Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State, map_leaves
 
@@ -24,6 +26,8 @@ class ImageKind(Kind):
 
     def filled(self, recipe: Recipe) -> Recipe:
         """See the base class."""
+        if recipe.objective.given:
+            raise UserError("parts of pictures need no training: restore --operator inpaint; leave out --given")
         return recipe.model_copy(
             update={
                 "data": fill(recipe.data, kind="image"),
@@ -49,9 +53,7 @@ class ImageKind(Kind):
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> ImageCodec:
         """See the base class."""
-        assert recipe.data.size is not None
-        assert recipe.data.channels is not None
-        return ImageCodec(recipe.data.size, recipe.data.channels)
+        return picture_codec(recipe.data)
 
     def denoiser(
         self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
@@ -60,13 +62,13 @@ class ImageKind(Kind):
         recipe, shape = self.filled(recipe), codec.shape
         assert isinstance(shape, tuple)
         network = build_network(recipe.network, shape, conditions)
-        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), shape)
+        return build_denoiser(network, recipe.process, sigma_data, shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """More noise for larger pictures, whose pixels say the same many times over."""
         recipe = self.filled(recipe)
         assert recipe.data.size is not None
-        return build_objective(recipe, sigma_data, redundancy=recipe.data.size / 8)
+        return build_objective(recipe, form, redundancy=recipe.data.size / 8)
 
     def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
         """Mirrored half of the time, where that is asked for."""
@@ -79,6 +81,19 @@ def mirrored(items: State, rng: Streams, recipe: Recipe) -> State:
         return items
     which = rng.fold("flip").uniform(torch.empty(len(rng))) < 0.5
     return map_leaves(lambda leaf: mirror(leaf, which), items)
+
+
+def picture_codec(data: DataSection) -> ImageCodec:
+    """The codec of pictures of a completed section.
+
+    Raises:
+        UserError: they are said to have two channels.
+    """
+    assert data.size is not None
+    assert data.channels is not None
+    if data.channels == 2:
+        raise UserError("pictures have 1 channel (grey), 3 (colour) or 4 (with transparency), not 2; change --channels")
+    return ImageCodec(data.size, data.channels)
 
 
 def channels_of(modes: Mapping[str, int]) -> int:

@@ -12,6 +12,7 @@ from suffuse.data.base import Packer, Source
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
 from suffuse.objectives import Objective
+from suffuse.parameterizations import Parameterization
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State
@@ -57,8 +58,8 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
-        """The objective of a recipe."""
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
+        """The objective of a recipe, for a denoiser whose output has this form."""
 
     def packer(self, recipe: Recipe, codec: Codec) -> Packer:
         """What packs the items of a source; where these are items of the codec, that."""

@@ -13,7 +13,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import TokenTransformer
 from suffuse.objectives import Objective
-from suffuse.parameterizations import Logits
+from suffuse.parameterizations import Logits, Parameterization
 from suffuse.patterns import Voices
 from suffuse.processes import Discrete
 from suffuse.recipes.build import build_objective, network_conditions
@@ -85,11 +85,11 @@ class MusicKind(Kind):
         process = Discrete.masked(codec.vocabulary) if masked else Discrete.uniform(codec.vocabulary)
         return Denoiser(inner, process, Logits(), codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """The bound, with voices and spans to ask for."""
         recipe = self.filled(recipe)
         pattern = Voices(recipe.objective.given) if recipe.objective.given else None
-        return build_objective(recipe, sigma_data, pattern=pattern)
+        return build_objective(recipe, form, pattern=pattern)
 
     def infills(self, recipe: Recipe) -> bool:
         """What is not hidden is known, so that a masked model infills by nature."""
@@ -102,4 +102,4 @@ class MusicKind(Kind):
             return items, {}, None
         place = torch.empty(len(rng), 1, 1, device=rng.index.device)
         shift = (rng.fold("transpose").uniform(place) * (2 * most + 1)).long() - most
-        return map_leaves(lambda tokens: torch.where(tokens >= PITCHES, tokens + shift, tokens), items), {}, None
+        return map_leaves(lambda tokens: torch.where(tokens >= PITCHES, tokens + 2 * shift, tokens), items), {}, None

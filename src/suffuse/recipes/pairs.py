@@ -13,8 +13,8 @@ from suffuse.data.base import Source
 from suffuse.data.report import Report
 from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
-from suffuse.objectives import BridgeWeight, LearnedWeight, Objective, Sinkhorn
-from suffuse.parameterizations import Bridged
+from suffuse.objectives import LearnedWeight, Objective, Sinkhorn
+from suffuse.parameterizations import Bridged, Parameterization
 from suffuse.processes import Bridge
 from suffuse.recipes.build import build_dropout, build_network, build_time_law, build_weight
 from suffuse.recipes.image import ImageKind, mirrored
@@ -100,16 +100,16 @@ class PairsKind(Kind):
             return _PICTURES.denoiser(recipe, codec, conditions, sigma_data)
         assert isinstance(shape, tuple)
         network = build_network(recipe.network, shape, conditions)
-        return Denoiser(network, _bridge(recipe.process), _form(recipe.process, sigma_data), shape)
+        form = Bridged(sigma_data, recipe.process.correlation or 0.0)
+        return Denoiser(network, _bridge(recipe.process), form, shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """Of a bridge, the error of the network's own output at all times alike."""
         recipe = self.filled(recipe)
         if not _bridged(recipe.process):
-            return _PICTURES.objective(recipe, sigma_data)
+            return _PICTURES.objective(recipe, form)
         bridge, section = _bridge(recipe.process), recipe.objective
-        form = _form(recipe.process, sigma_data)
-        weight = BridgeWeight(form) if section.weight == "edm" else build_weight(section, sigma_data)
+        weight = build_weight(section, form)
         return Objective(
             build_time_law(recipe),
             LearnedWeight(weight) if section.learned_weight else weight,
@@ -131,10 +131,6 @@ def _bridge(section: ProcessSection) -> Bridge:
     return Bridge(section.bridge_sigma)
 
 
-def _form(section: ProcessSection, sigma_data: float) -> Bridged:
-    return Bridged(sigma_data, section.correlation or 0.0)
-
-
 def _correlation(packer: PairPacker, source: Source, positions: Sequence[int]) -> float:
     """Of the elements of both sides, less their means; kept from 1, which a copy would have."""
     states = packer.unpack(source.packed(positions, packer))
@@ -149,7 +145,7 @@ def _check(recipe: Recipe) -> None:
     if process.coupling == "assignment":
         raise UserError("pictures that do not pair are coupled by sinkhorn, whose entropy is the bridge's, "
                         "not by assignment")  # fmt: skip
-    if process.parameterization != "edm":
+    if process.parameterization is not None:
         raise UserError(f"the output of a bridge's network has one meaning, and {process.parameterization} is not it; "
                         "leave out --parameterization")  # fmt: skip
     if objective.time_law == "log-normal" or objective.weight == "min-snr":

@@ -130,8 +130,10 @@ class ProcessSection(Section):
     correlation: float | None = Field(
         default=None, gt=-1, lt=1, description="bridge: of sources with targets, pixel by pixel; by default measured"
     )
-    parameterization: Literal["edm", "velocity", "flow", "epsilon", "data"] = Field(
-        default="edm", description="meaning of the network's output, for data of real numbers"
+    parameterization: Literal["wiener", "edm", "velocity", "flow", "epsilon", "data"] | None = Field(
+        default=None,
+        description="meaning of the network's output, for data of real numbers; by default wiener, which knows the "
+        "data's spectrum, and edm where there is no space or time to have one, or heat",
     )
     coupling: Literal["independent", "assignment", "sinkhorn"] = Field(
         default="independent",

@@ -8,7 +8,6 @@ from PIL import Image
 from torch import Tensor
 
 from suffuse.codecs.base import Codec, ConditionCodec
-from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.pictures import SOURCE, TARGET, PairPacker, PictureCodec
 from suffuse.codecs.segments import SegmentCodec
 from suffuse.data.base import Source
@@ -18,10 +17,10 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.labels import LabelNetwork
 from suffuse.objectives import Objective
-from suffuse.parameterizations import Logits
+from suffuse.parameterizations import Logits, Parameterization
 from suffuse.processes import Discrete
 from suffuse.recipes.build import build_network, build_objective
-from suffuse.recipes.image import ImageKind, mirrored
+from suffuse.recipes.image import ImageKind, mirrored, picture_codec
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
@@ -67,11 +66,11 @@ class SegmentsKind(Kind):
 
     def packer(self, recipe: Recipe, codec: Codec) -> PairPacker:
         """Of pictures and of label maps."""
-        return PairPacker(_pictures(recipe), codec)
+        return PairPacker(picture_codec(recipe.data), codec)
 
     def beside(self, recipe: Recipe, codec: Codec) -> dict[str, ConditionCodec]:
         """The picture."""
-        return {SOURCE: PictureCodec(_pictures(recipe))}
+        return {SOURCE: PictureCodec(picture_codec(recipe.data))}
 
     def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
         """The label map, and the picture as a condition."""
@@ -91,15 +90,9 @@ class SegmentsKind(Kind):
         process = Discrete.masked(count) if recipe.process.jumps == "masked" else Discrete.uniform(count)
         return Denoiser(LabelNetwork(count, _FEATURES, inner), process, Logits(), codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """Mostly of maps that are all but hidden."""
-        return build_objective(self.filled(recipe), sigma_data)
-
-
-def _pictures(recipe: Recipe) -> ImageCodec:
-    assert recipe.data.size is not None
-    assert recipe.data.channels is not None
-    return ImageCodec(recipe.data.size, recipe.data.channels)
+        return build_objective(self.filled(recipe), form)
 
 
 def _masks(source: PairSource, report: Report) -> Iterator[tuple[str, Image.Image]]:

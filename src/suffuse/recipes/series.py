@@ -12,8 +12,9 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import Marked
 from suffuse.objectives import Objective
+from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Spans
-from suffuse.recipes.build import build_form, build_network, build_objective, build_process
+from suffuse.recipes.build import build_denoiser, build_network, build_objective
 from suffuse.recipes.kind import Kind, fill
 from suffuse.recipes.recipe import Recipe
 
@@ -74,10 +75,10 @@ class SeriesKind(Kind):
         recipe = self.filled(recipe)
         channels, length = codec.shape
         network = Marked(build_network(recipe.network, (3 * channels + 1, length), conditions, channels))
-        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), codec.shape)
+        return build_denoiser(network, recipe.process, sigma_data, codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """With spans to ask for."""
         recipe = self.filled(recipe)
         pattern = Spans(recipe.objective.given) if recipe.objective.given else None
-        return build_objective(recipe, sigma_data, pattern=pattern)
+        return build_objective(recipe, form, pattern=pattern)

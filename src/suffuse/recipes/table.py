@@ -95,10 +95,14 @@ class TableKind(Kind):
         )
         return Denoiser(network, Product(processes), Each(forms))
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """Of both leaves together; some cells are shown clean, so that others can be asked for."""
         recipe = self.filled(recipe)
-        parts: dict[str, Weight] = {NUMBERS: build_weight(recipe.objective, sigma_data), TOKENS: ELBOWeight()}
+        assert isinstance(form, Each)
+        parts: dict[str, Weight] = {
+            name: ELBOWeight() if name == TOKENS else build_weight(recipe.objective, part)
+            for name, part in form.parts.items()
+        }
         pattern = Scattered(recipe.objective.given) if recipe.objective.given else None
         return Objective(build_time_law(recipe), EachWeight(parts), None, build_dropout(recipe.objective), pattern)
 

@@ -14,7 +14,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks import TokenTransformer
 from suffuse.objectives import Objective
-from suffuse.parameterizations import Logits
+from suffuse.parameterizations import Logits, Parameterization
 from suffuse.processes import Discrete
 from suffuse.recipes.build import build_objective, network_conditions
 from suffuse.recipes.kind import Kind, fill
@@ -109,9 +109,9 @@ class TokenKind(Kind):
         process = Discrete.masked(codec.vocabulary) if masked else Discrete.uniform(codec.vocabulary)
         return Denoiser(network, process, Logits(), codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """The bound."""
-        return build_objective(self.filled(recipe), sigma_data)
+        return build_objective(self.filled(recipe), form)
 
     def infills(self, recipe: Recipe) -> bool:
         """What is not hidden is known, so that a masked model infills by nature."""

@@ -12,8 +12,9 @@ from suffuse.denoiser import Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.frames import Framed
 from suffuse.objectives import Objective
+from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Frames
-from suffuse.recipes.build import build_form, build_network, build_objective, build_process
+from suffuse.recipes.build import build_denoiser, build_network, build_objective
 from suffuse.recipes.image import mirrored
 from suffuse.recipes.kind import Kind, Shown, fill
 from suffuse.recipes.recipe import Recipe
@@ -75,14 +76,14 @@ class VideoKind(Kind):
         channels, *space = codec.shape
         seen = (4 * channels + 2, *space)
         network = Framed(build_network(recipe.network, seen, conditions, channels, frames=True))
-        return Denoiser(network, build_process(recipe.process), build_form(recipe.process, sigma_data), codec.shape)
+        return build_denoiser(network, recipe.process, sigma_data, codec.shape)
 
-    def objective(self, recipe: Recipe, sigma_data: float) -> Objective:
+    def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """With frames to ask for, and more noise for larger ones, whose pixels say the same many times over."""
         recipe = self.filled(recipe)
         assert recipe.data.size is not None
         pattern = Frames(recipe.objective.given) if recipe.objective.given else None
-        return build_objective(recipe, sigma_data, redundancy=recipe.data.size / 8, pattern=pattern)
+        return build_objective(recipe, form, redundancy=recipe.data.size / 8, pattern=pattern)
 
     def shown(self, items: State, rng: Streams, recipe: Recipe) -> Shown:
         """Mirrored half of the time, where that is asked for."""

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from suffuse.guidance import Observed
+from suffuse.operators import Linear
 from suffuse.restoration.base import Restorer, noised
 from suffuse.rng import Streams
 from suffuse.tree import Condition
@@ -16,9 +17,10 @@ class DAPS(Restorer):
     .. math:: x_0 \sim N(m_y, C), \qquad x_s = \alpha_s x_0 + \sigma_s \varepsilon,
 
     where :math:`m_y` is the mean that the :class:`~suffuse.guidance.Observed` answers, and C what the measurement
-    leaves of a variance :math:`r_t^2` in every element, that of :class:`~suffuse.guidance.PiGDM`. As no noise is kept,
-    what early steps got wrong is forgotten; as steps grow and :math:`r_t` falls with :math:`\sigma_t`, the draws
-    converge to the posterior, also where it has several modes near each other. The last step gives its mean.
+    leaves of what x_t leaves open: of a variance :math:`r_t^2` in every element, that of
+    :class:`~suffuse.guidance.PiGDM`, or of each frequency its own, where the network's form knows a spectrum. As no
+    noise is kept, what early steps got wrong is forgotten; as steps grow and :math:`r_t` falls with :math:`\sigma_t`,
+    the draws converge to the posterior, also where it has several modes near each other. The last step gives its mean.
 
     In the source :math:`m_y` comes from a walk of several steps without the measurement, and the draw from Langevin's
     dynamics. Here the draw is exact for a linear operator, without noise too, and others are taken to be linear
@@ -36,6 +38,8 @@ class DAPS(Restorer):
         """See the class."""
         at = observed.around(x_t, t, condition, observed.method.through)
         mean = observed.method(at)
-        if float(s) == 0:
-            return mean
-        return noised(observed, mean + at.measured.deviation(at.width, rng), s, rng.fold("noise"))
+        if float(s) == 0:  # what is known without noise holds, however few the steps
+            exact = observed.noise == 0 and isinstance(observed.operator, Linear)
+            return observed.measured(mean).nearest(at.width) if exact else mean
+        open_to_it = observed.denoiser.left(rng.fold("state").normal(x_t), x_t, t)
+        return noised(observed, mean + at.measured.deviation(open_to_it, at.width, rng), s, rng.fold("noise"))

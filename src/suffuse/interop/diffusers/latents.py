@@ -28,7 +28,7 @@ class Latents(Codec):
 
     def __init__(self, pictures: ImageCodec, vae: Any, size: tuple[int, int]) -> None:
         self.pictures, self.vae, self.size = pictures, vae.eval().requires_grad_(False), size
-        self.scale, self.shift = vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
+        self._factor, self._shift = vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,12 +44,12 @@ class Latents(Codec):
         """Return the latents of packed pixels."""
         pixels = self.pictures.unpack(packed).to(self.vae.device, self.vae.dtype)
         mean = torch.cat([self.vae.encode(item[None]).latent_dist.mode() for item in pixels])
-        return self.scale * (mean.float() - self.shift)
+        return self._factor * (mean.float() - self._shift)
 
     @torch.no_grad()
     def decode(self, state: State) -> list[Any]:
         """Return a PIL picture per latent."""
-        latents = cast(Tensor, state).to(self.vae.device, self.vae.dtype) / self.scale + self.shift
+        latents = cast(Tensor, state).to(self.vae.device, self.vae.dtype) / self._factor + self._shift
         return self.pictures.decode(torch.cat([self.vae.decode(item[None]).sample for item in latents]))
 
     def config(self) -> dict[str, JSON]:

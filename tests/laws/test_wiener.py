@@ -1,0 +1,199 @@
+"""The form that knows the data's mean and spectrum: exact for Gaussian data, EDM's for white data."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import suffuse as sf
+from suffuse.objectives import Objective, OutputWeight
+from suffuse.operators.spectrum import cosines, from_cosines, hartley
+from suffuse.parameterizations import EDM, Wiener
+from suffuse.rng import Streams
+from tests.laws.cases import F64, FLOW, SCHEDULE_CASES, close
+
+SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "a line": ((2, 7), ()),
+    "a circle": ((2, 8), (0,)),
+    "a plane": ((1, 4, 5), ()),
+    "a tube": ((2, 4, 6), (1,)),
+    "a torus": ((1, 4, 6), (0, 1)),
+    "a box": ((1, 2, 3, 4), ()),
+}
+T = torch.linspace(0.02, 0.98, 12, dtype=F64)
+
+
+def fitted(name: str) -> tuple[Wiener, Tensor]:
+    """A form that has seen coloured data, and that data, in float64."""
+    shape, periodic = SHAPES[name]
+    generator = torch.Generator().manual_seed(3)
+    x0 = torch.randn(500, *shape, generator=generator, dtype=F64)
+    for axis in range(2, x0.ndim):  # neighbours that are alike, and a mean that is none
+        x0 = x0 + 0.8 * x0.roll(1, axis)
+    x0 = 0.4 * x0 + torch.linspace(-1, 1, shape[-1], dtype=F64) * (len(shape) - 2 not in periodic) + 0.3
+    form = Wiener(float(x0.std()), shape, periodic).double()
+    form.fit(x0.split(64))
+    return form, x0
+
+
+def basis(name: str) -> Tensor:
+    """(n, n): a row for each coefficient."""
+    shape, periodic = SHAPES[name]
+    n = torch.Size(shape).numel()
+    circles = [2 + axis for axis in periodic]
+    lines = [axis for axis in range(2, 1 + len(shape)) if axis not in circles]
+    eye = torch.eye(n, dtype=F64).reshape(n, *shape)
+    return cosines(hartley(eye, circles) if circles else eye, lines).reshape(n, n).T
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_output_of_0_is_the_posterior_mean_of_gaussian_data(name, schedule):
+    """By dense matrices: mean + alpha C (alpha^2 C + sigma^2)^-1 (x_t - alpha mean)."""
+    form, x0 = fitted(name)
+    process = sf.Gaussian(SCHEDULE_CASES[schedule])
+    x_t = process.corrupt(x0[:12], T, 0)
+    v, mean = basis(name), form.mean.flatten()
+    covariance = v.T @ (form.spectrum.flatten()[:, None] * v)
+    got = form.posterior(torch.zeros_like(x_t), x_t, T, process).mean
+    alpha, sigma = (each.flatten() for each in process.coordinates(T, x_t))
+    for k in range(12):
+        total = alpha[k] ** 2 * covariance + sigma[k] ** 2 * torch.eye(len(mean), dtype=F64)
+        expected = mean + alpha[k] * covariance @ torch.linalg.solve(total, x_t[k].flatten() - alpha[k] * mean)
+        assert close(got[k].flatten(), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_it_takes_the_mean_and_the_spectrum_of_what_it_saw(name):
+    form, x0 = fitted(name)
+    periodic = [1 + axis for axis in SHAPES[name][1]]
+    mean = x0.mean(0)
+    if periodic:
+        mean = mean.mean(periodic, keepdim=True).expand_as(mean)
+    assert close(form.mean, mean, atol=1e-12)
+    coefficients = ((x0 - mean).flatten(1) @ basis(name).T).reshape(x0.shape)
+    found = (coefficients**2).mean(0)
+    if not periodic:
+        assert close(form.spectrum, found, rtol=1e-9)
+    assert close(form.spectrum.sum(), found.sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, periodic) in SHAPES.items() if periodic])
+def test_a_circle_begins_nowhere(name):
+    form, x0 = fitted(name)
+    axes, x_t = [2 + axis for axis in SHAPES[name][1]], FLOW.corrupt(x0[:12], T, 0)
+    turned = form.posterior(x_t.roll([1] * len(axes), axes), x_t.roll([1] * len(axes), axes), T, FLOW).mean
+    assert close(turned, form.posterior(x_t, x_t, T, FLOW).mean.roll([1] * len(axes), axes), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_true_output_gives_the_true_data(name):
+    form, x0 = fitted(name)
+    x0, v = x0[:12], basis(name)
+    x_t = FLOW.corrupt(x0, T, 0)
+    alpha, sigma = (each.reshape(-1, 1) for each in FLOW.coordinates(T, x_t))
+    left = x0 - form.posterior(torch.zeros_like(x0), x_t, T, FLOW).mean
+    power = form.spectrum.flatten()
+    out = (sigma**2 * power / (alpha**2 * power + sigma**2)).sqrt()
+    output = ((left.flatten(1) @ v.T / out) @ v).reshape(x0.shape)
+    assert close(form.posterior(output, x_t, T, FLOW).mean, x0, atol=1e-10)
+
+
+def test_what_the_filter_leaves_has_the_deviation_that_the_output_is_in():
+    """Of data with that mean and spectrum; and the weight makes its squared error one."""
+    form, _ = fitted("a plane")
+    rng = Streams.of(0, range(20_000))
+    noise = rng.normal(torch.empty(20_000, 1, 4, 5, dtype=F64))
+    x0 = form.mean + from_cosines(form.spectrum.sqrt() * noise, (2, 3))
+    t = torch.full((20_000,), 0.4, dtype=F64)
+    left = x0 - form.posterior(torch.zeros_like(x0), FLOW.corrupt(x0, t, rng), t, FLOW).mean
+    expected = form.spectrum * 0.4**2 / (0.6**2 * form.spectrum + 0.4**2)
+    ratio = (cosines(left, (2, 3)) ** 2).mean(0) / expected
+    assert float((ratio - 1).abs().max()) < 5 * (2 / 20_000) ** 0.5
+    weighed = (form.weight(t, FLOW, x0) * left**2).mean((1, 2, 3))
+    assert abs(float(weighed.mean()) - 1) < 4 * float(weighed.std()) / 20_000**0.5
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["one time", "a time for each element"])
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+def test_of_white_data_it_is_edm(schedule, own):
+    form, process = Wiener(0.7, (2, 3, 4)).double(), sf.Gaussian(SCHEDULE_CASES[schedule])
+    generator = torch.Generator().manual_seed(0)
+    x_t, output = torch.randn(2, 12, 2, 3, 4, generator=generator, dtype=F64)
+    t = torch.rand(12, 2, 3, 4, generator=generator, dtype=F64) if own else T
+    plain = EDM(0.7)
+    assert close(form.posterior(output, x_t, t, process).mean, plain.posterior(output, x_t, t, process).mean, atol=1e-7)
+    for mine, other in zip(form.inputs(x_t, t, process), plain.inputs(x_t, t, process), strict=True):
+        assert torch.equal(mine, other)
+    if not own:
+        assert close(form.weight(t, process, x_t), plain.weight(t, process, x_t), rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+def test_elements_with_times_of_their_own(schedule):
+    """Of one time they are as items are; at 0 an element stays as it is; in between its share is its noise's."""
+    form, x0 = fitted("a plane")
+    process, output = sf.Gaussian(SCHEDULE_CASES[schedule]), x0[12:24]
+    x_t = process.corrupt(x0[:12], T, 0)
+    same = T[:, None, None, None].expand_as(x_t)
+    assert close(
+        form.posterior(output, x_t, same, process).mean, form.posterior(output, x_t, T, process).mean, atol=1e-9
+    )
+    clean = torch.zeros_like(same, dtype=torch.bool)
+    clean[..., ::2] = True
+    times = same.masked_fill(clean, 0.0)
+    x_t = process.corrupt(x0[:12], times, 0)
+    mean = form.posterior(output, x_t, times, process).mean
+    assert close(mean[clean], x0[:12][clean], atol=0.02)
+    assert torch.isfinite(mean).all()
+    filtered = form.posterior(torch.zeros_like(output), x_t, times, process).mean
+    plain = form.form.posterior(torch.zeros_like(output), x_t, times, process).mean
+    error, other = (((each - x0[:12])[~clean] ** 2).mean() for each in (filtered, plain))
+    assert error < other
+
+
+def test_items_of_another_size_have_the_same_power_at_the_same_waves():
+    """White data stays white; a stationary process is filtered as well as by a form of its own size."""
+    white, x = Wiener(0.7, (1, 4, 4)).double(), torch.randn(2, 1, 6, 9, dtype=F64)
+    expected = EDM(0.7).posterior(x, x, 0.3, FLOW).mean
+    assert close(white.posterior(x, x, 0.3, FLOW).mean, expected, atol=1e-7)
+    small, large = (walks(n) for n in (32, 48))
+    forms = []
+    for walk in (small, large):
+        form = Wiener(1.0, walk.shape[1:]).double()
+        form.fit([walk])
+        forms.append(form)
+    x_t = FLOW.corrupt(large, 0.4, 1)
+    errors = [
+        float(((form.posterior(torch.zeros_like(x_t), x_t, 0.4, FLOW).mean - large) ** 2).mean())
+        for form in (*forms, EDM(1.0))
+    ]
+    assert errors[0] < 1.1 * errors[1] < 0.6 * errors[2]
+
+
+def walks(n: int) -> Tensor:
+    """(2000, 1, n): autoregressions of order one."""
+    noise = torch.randn(2000, 1, n, generator=torch.Generator().manual_seed(n), dtype=F64)
+    x = [noise[..., 0]]
+    for k in range(1, n):
+        x.append(0.95 * x[-1] + (1 - 0.95**2) ** 0.5 * noise[..., k])
+    return torch.stack(x, -1)
+
+
+def test_the_objective_is_one_before_anything_is_learned():
+    """A network that gives 0 has the loss of a whole output, at every level of noise."""
+    form, _ = fitted("a line")
+    x0 = form.mean + from_cosines(
+        form.spectrum.sqrt() * Streams.of(0, range(4000)).normal(torch.empty(4000, 2, 7, dtype=F64)), (2,)
+    )
+    denoiser = sf.Denoiser(lambda x, level, condition: torch.zeros_like(x), FLOW, form)
+    loss = Objective(weight=OutputWeight(form))(denoiser, x0, rng=1)
+    assert abs(float(loss.mean()) - 1) < 4 * float(loss.std()) / 4000**0.5
+
+
+def test_its_measurements_are_saved_with_the_weights():
+    form, _ = fitted("a plane")
+    other = Wiener(form.sigma_data, (1, 4, 5)).double()
+    other.load_state_dict(form.state_dict())
+    x = torch.randn(3, 1, 4, 5, dtype=F64)
+    assert torch.equal(other.posterior(x, x, 0.5, FLOW).mean, form.posterior(x, x, 0.5, FLOW).mean)
+    assert sorted(form.state_dict()) == ["mean", "spectrum"]
