@@ -84,18 +84,37 @@ def _drawn(page: "sync_api.Page", count: int) -> None:
         )
 
 
-def _paint(page: "sync_api.Page", x: float, y: float) -> None:
-    """A stroke, as slow as a hand's: the painter looks at where the mouse is from time to time."""
+def _shown(page: "sync_api.Page") -> "sync_api.Locator":
+    """The painter, once it shows its picture and is at rest: a picture that arrives wipes what was painted before."""
+    canvas, before = page.locator("canvas:visible").first, b""
+    canvas.wait_for()
+    end = time.monotonic() + _PATIENCE / 1000
+    while True:
+        now = canvas.screenshot()
+        colours = Image.open(io.BytesIO(now)).convert("RGB").quantize(16).getcolors() or []
+        if now == before and len(colours) > 4:
+            return canvas
+        assert time.monotonic() < end, "the painter shows no picture"
+        before = now
+        page.wait_for_timeout(500)
+
+
+def _paint(page: "sync_api.Page", canvas: "sync_api.Locator") -> None:
+    """A stroke, as slow as a hand's: the painter looks at where the mouse is from time to time. It is seen."""
+    before, box = canvas.screenshot(), canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 10, y - 10)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(200)
     page.mouse.move(x, y)
-    page.wait_for_timeout(500)
     page.mouse.down()
     for step in range(20):
         page.mouse.move(x + 2 * step, y + step)
         page.wait_for_timeout(40)
     page.mouse.up()
-    page.wait_for_timeout(1000)
+    page.mouse.move(x - 150, y)
+    _shown(page)
+    assert canvas.screenshot() != before
 
 
 def test_a_picture_is_drawn_painted_over_restored_and_edited(page: "sync_api.Page"):
@@ -105,17 +124,12 @@ def test_a_picture_is_drawn_painted_over_restored_and_edited(page: "sync_api.Pag
     _drawn(page, 4)
     page.get_by_role("button", name=WORDS["en"]["send_restore"]).click()
     page.locator("#restore-it:visible").wait_for()
-    canvas = page.locator("canvas:visible").first
-    canvas.wait_for()
-    page.wait_for_timeout(1500)  # the painter loads what it was sent
-    box = canvas.bounding_box()
-    assert box is not None
-    _paint(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    _paint(page, _shown(page))
     page.click("#restore-it:visible")
     _drawn(page, 6)  # four draws, their mean, and how they differ
     page.get_by_role("tab", name=WORDS["en"]["change"]).click()
     page.locator("#change-it:visible").wait_for()
-    page.wait_for_timeout(1500)
+    _shown(page)
     page.click("#change-it:visible")
     _drawn(page, 1)
 

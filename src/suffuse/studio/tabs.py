@@ -237,6 +237,7 @@ def _painted(path: str | None, say: Callable[[str], Any]) -> Any:
         None if path is None else _enlarged(Image.open(path)),
         label=say("painted"),
         type="pil",
+        format="png",
         brush=gr.Brush(colors=["#ff2d78"], default_size=24, color_mode="fixed"),
         transforms=[],
         layers=False,
