@@ -39,6 +39,8 @@ def start(
     check_open(host, let_in)
     if queue < 1:
         raise UserError(f"at least one job must be let to wait, not {queue}")
+    if not runs and page is None:
+        raise UserError("nothing to serve; name the run folder of a trained model")
     named = _named(runs)
     try:
         import uvicorn
@@ -61,7 +63,7 @@ def start(
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    print(f"serving {', '.join(models)} at http://{host}:{port}; open http://{host}:{port}{place}")
+    print(f"serving {', '.join(models) or 'no model yet'} at http://{host}:{port}; open http://{host}:{port}{place}")
     server = uvicorn.Server(config)
     try:
         server.run()
@@ -73,8 +75,6 @@ def start(
 
 def _named(runs: Sequence[Path]) -> Mapping[str, Path]:
     """Run folders by their names."""
-    if not runs:
-        raise UserError("nothing to serve; name the run folder of a trained model")
     named: dict[str, Path] = {}
     for run in runs:
         name = run.resolve().name
