@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from suffuse.errors import UserError
 from suffuse.model import Model
@@ -18,8 +19,10 @@ from suffuse.serving.limits import Limits
 from suffuse.serving.payloads import FORMS, read
 from suffuse.serving.store import Result
 
-_ROWS = 200
-"""Of a table, that are shown."""
+_ROWS, _SEEN = 200, 192
+"""Rows of a table that are shown, and pixels of the longer side of a picture, at least."""
+_HIGH, _LOW = 320, 220
+"""Pixels of a video player, and of a picture that was uploaded."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class Face:
     """The components of a kind.
 
     Args:
-        entry: makes the component that takes an item, whose value is a path or a text.
+        entry: makes the component that takes an item, whose value is a path or a text, under an id.
         panel: makes the component that shows what was drawn.
         shown: the value of that, of the paths that were drawn.
     """
 
-    entry: Callable[[str, Any], Any]
+    entry: Callable[[str, Any, str], Any]
     panel: Callable[[str], Any]
     shown: Callable[[list[Path]], Any]
 
@@ -44,43 +47,62 @@ def _rows(paths: list[Path]) -> Any:
     return readers.get(paths[0].suffix, lambda path: pd.read_json(path, lines=True))(paths[0]).head(_ROWS)
 
 
-def _file(label: str, value: Any) -> Any:
-    return gr.File(value, label=label, type="filepath", interactive=True, elem_id="item")
+def _file(label: str, value: Any, id: str) -> Any:
+    return gr.File(value, label=label, type="filepath", interactive=True, elem_id=id)
 
 
 _FILES = Face(
     _file,
-    lambda label: gr.File(label=label, file_count="multiple", interactive=False),
-    lambda paths: [*map(str, paths)],
+    lambda label: gr.State(None),  # its files, and what it looks like, are beside it
+    lambda paths: None,
 )
 _WORDS = Face(
-    lambda label, value: gr.Textbox(value, label=label, lines=5, interactive=True, elem_id="item"),
+    lambda label, value, id: gr.Textbox(value, label=label, lines=5, interactive=True, elem_id=id),
     lambda label: gr.Textbox(label=label, lines=8, buttons=["copy"], interactive=False),
     lambda paths: paths[0].read_text(encoding="utf-8"),
 )
 _TABLES = Face(_file, lambda label: gr.Dataframe(label=label, interactive=False), _rows)
 _PICTURES = Face(
-    lambda label, value: gr.Image(
-        value, label=label, type="filepath", sources=["upload", "clipboard"], interactive=True, elem_id="item"
+    lambda label, value, id: gr.Image(
+        value,
+        label=label,
+        type="filepath",
+        height=_LOW,
+        sources=["upload", "clipboard"],
+        interactive=True,
+        elem_id=id,
     ),
-    lambda label: gr.Gallery(label=label, columns=4, object_fit="contain", height="auto", interactive=False),
-    lambda paths: [(str(path), path.stem) for path in paths],
+    lambda label: gr.Gallery(
+        label=label,
+        show_label=False,
+        columns=4,
+        object_fit="contain",
+        height="auto",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+    ),
+    lambda paths: [(enlarged(Image.open(path), _SEEN), path.stem) for path in paths],
 )
+_SOUNDS = Face(
+    lambda label, value, id: gr.Audio(value, label=label, type="filepath", interactive=True, elem_id=id),
+    lambda label: gr.Audio(label=label, interactive=False, buttons=["download"]),
+    lambda paths: str(paths[0]),
+)
+_CLIPS = Face(
+    lambda label, value, id: gr.Video(value, label=label, height=_HIGH, interactive=True, elem_id=id),
+    lambda label: gr.Video(
+        label=label, show_label=False, height=_HIGH, loop=True, interactive=False, buttons=["download"]
+    ),
+    lambda paths: str(paths[0]),
+)
+_ALL = (_PICTURES, _WORDS, _TABLES, _SOUNDS, _CLIPS, _FILES)
 _FACES: Mapping[str, Face] = MappingProxyType(
     {
         "image": _PICTURES,
         "pairs": _PICTURES,
         "segments": _PICTURES,
-        "audio": Face(
-            lambda label, value: gr.Audio(value, label=label, type="filepath", interactive=True, elem_id="item"),
-            lambda label: gr.Audio(label=label, interactive=False),
-            lambda paths: str(paths[0]),
-        ),
-        "video": Face(
-            lambda label, value: gr.Video(value, label=label, interactive=True, elem_id="item"),
-            lambda label: gr.Video(label=label, interactive=False),
-            lambda paths: str(paths[0]),
-        ),
+        "audio": _SOUNDS,
+        "video": _CLIPS,
         "text": _WORDS,
         "sequence": _WORDS,
         "table": _TABLES,
@@ -92,6 +114,31 @@ _FACES: Mapping[str, Face] = MappingProxyType(
 def face_of(kind: str) -> Face:
     """The components of a kind; of one that has none of its own, files."""
     return _FACES.get(kind, _FILES)
+
+
+def entry(kind: str, label: str, value: Any, id: str) -> Any:
+    """The component that takes an item of a kind."""
+    return _one(kind, lambda face, own: face.entry(label, value if own else None, id if own else f"no-{id}"))
+
+
+def panel(kind: str, label: str) -> Any:
+    """The component that shows what was drawn of a kind."""
+    return _one(kind, lambda face, own: face.panel(label))
+
+
+def _one(kind: str, make: Callable[[Face, bool], Any]) -> Any:
+    """The component of a kind, beside those of all others, which are hidden.
+
+    Where another model is chosen a browser gives what is new in a place to what was there before: a place must be of
+    one type for ever.
+    """
+    own = face_of(kind)
+    found: Any = None
+    for face in _ALL:
+        with gr.Column(visible=face is own, min_width=160):
+            made = make(face, face is own)
+        found = made if face is own else found
+    return found
 
 
 def upload(kind: str, value: Any) -> tuple[str, bytes]:
@@ -106,6 +153,12 @@ def upload(kind: str, value: Any) -> tuple[str, bytes]:
         return ".txt", str(value).encode()
     path = Path(str(value))
     return path.suffix.lower(), path.read_bytes()
+
+
+def enlarged(image: Image.Image, least: int) -> Image.Image:
+    """So large, pixel by pixel: what stretches a small picture smooths it."""
+    factor = -(-least // max(image.size))
+    return image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
 
 
 def unpacked(result: Result) -> list[Path]:

@@ -1,23 +1,25 @@
-"""Jobs of the page: the same that the server does for programs, waited for with a bar."""
+"""Jobs of the page: the same that the server does for programs, followed while they run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
 
 from suffuse.errors import UserError
+from suffuse.explaining import Glimpse
+from suffuse.serving.asked import Files
 from suffuse.serving.engine import Engine, FullError
 from suffuse.serving.store import Result
-from suffuse.serving.verbs import VERBS, Files
+from suffuse.serving.verbs import VERBS
 
-_TICK = 0.1
+_TICK = 0.2
 
 
-def done(
+def following(
     engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
-) -> Result:
-    """What a verb gives.
+) -> Iterator[Glimpse | Result]:
+    """Moments of what a verb does, and in the end what it gives. Whoever stops following cancels the job.
 
     Args:
         engine: that does it.
@@ -38,17 +40,30 @@ def done(
         raise gr.Error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except FullError as error:
         raise gr.Error(str(error)) from error
-    while not engine.wait(job.id, _TICK):
-        standing = engine.standing(job.id)
-        if standing.total:
-            bar((standing.done, standing.total), desc=f"{standing.evaluations} evaluations")
-        else:
-            bar(0.0, desc=f"{standing.evaluations} evaluations")
+    seen: Glimpse | None = None
+    try:
+        while not engine.wait(job.id, _TICK):
+            standing = engine.standing(job.id)
+            bar((standing.done, standing.total) if standing.total else 0.0, desc=f"{standing.evaluations} evaluations")
+            if standing.glimpse is not None and standing.glimpse is not seen:
+                seen = standing.glimpse
+                yield seen
+    finally:
+        engine.cancel(job.id)
     result = engine.store.result(job.id)
     if result is None:
         kept = engine.store.get(job.id)
         raise gr.Error((kept and kept.reason) or "it was cancelled")
-    return result
+    yield result
+
+
+def done(
+    engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
+) -> Result:
+    """What a verb gives; see :func:`following`."""
+    *_, last = following(engine, model, verb, options, files, bar)
+    assert isinstance(last, Result)
+    return last
 
 
 def told(work: Callable[[], Any]) -> Any:
