@@ -157,9 +157,9 @@ def _curves(run: Path) -> Any:
     lines = read_metrics(run)
     if not any(line["event"] == "train" for line in lines):
         return gr.Image(None, visible=False)
-    path = Path(tempfile.mkdtemp(prefix="suffuse-studio-")) / "loss.png"
-    draw_curves(lines, path)
-    return gr.Image(str(path), visible=True)
+    with tempfile.TemporaryDirectory() as folder:
+        draw_curves(lines, Path(folder) / "loss.png")
+        return gr.Image(_copy(Path(folder) / "loss.png"), visible=True)
 
 
 def _copy(path: Path) -> Any:
