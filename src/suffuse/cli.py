@@ -24,6 +24,7 @@ VERBS = {
     "score": "say how likely a model finds every item of a source",
     "tune": "fit a solver of few steps to a trained model; generate takes it for as many",
     "serve": "serve trained models over HTTP, with a route for each verb",
+    "studio": "open a page on this machine: every verb without a line of code",
     "info": "say what is in a run folder, or in a source of data",
     "demo": "train and show a small model on data that a package ships: digits, mnist, table, series and more",
 }

@@ -530,6 +530,38 @@ def serve(
     start(runs, host, port, tokens, jobs, queue)
 
 
+def studio(
+    runs: Positional[tuple[Path, ...]] = (),
+    data: Path | None = None,
+    out: Path = Path("runs"),
+    port: int = 8000,
+    jobs: Path | None = None,
+    queue: int = 64,
+) -> None:
+    """Open a page on this machine: every verb, training and how models work, without a line of code.
+
+    Args:
+        runs: run folders of trained models; more are trained and opened in the page.
+        data: folder of data that may be trained on, beside uploads.
+        out: folder that new run folders are made in.
+        port: of this machine to listen at; others cannot reach it.
+        jobs: file to keep jobs in; by default jobs.sqlite in the first run folder, or else in that of new ones.
+        queue: jobs that may wait.
+    """
+    from suffuse.serving.start import start
+
+    try:
+        from suffuse.studio.page import mount
+        from suffuse.studio.runs import Trainings
+    except ImportError as missing:
+        raise UserError("the studio needs Gradio: pip install 'suffuse[studio]'") from missing
+    if data is not None and not data.is_dir():
+        raise UserError(f"there is no folder {data}")
+    out.mkdir(parents=True, exist_ok=True)
+    kept = jobs or (runs[0] if runs else out) / "jobs.sqlite"
+    start(runs, port=port, jobs=kept, queue=queue, page=lambda app: mount(app, Trainings(out, data)))
+
+
 def demo(
     name: Positional[
         Literal[

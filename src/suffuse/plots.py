@@ -47,3 +47,47 @@ def lines(frames: Sequence[Any]) -> Image.Image:
         panel.axis("off")
     panels[0].legend(fontsize=7)
     return as_picture(figure)
+
+
+def contours(
+    axis: np.ndarray, density: np.ndarray, cloud: np.ndarray, names: tuple[str, str], title: str
+) -> Image.Image:
+    """A density over a square, with points that were drawn from it.
+
+    Args:
+        axis: places along both sides.
+        density: (N, N), the second number downwards.
+        cloud: (M, 2) points.
+        names: of the two numbers.
+        title: above it.
+    """
+    figure = new_figure(4.6, 4.4)
+    panel = figure.subplots()
+    panel.contourf(axis, axis, density, levels=12, cmap="viridis")
+    panel.plot(cloud[:, 0], cloud[:, 1], ".", color="white", markersize=2, alpha=0.6)
+    panel.set(xlabel=names[0], ylabel=names[1], title=title, xlim=axis[[0, -1]], ylim=axis[[0, -1]])
+    return as_picture(figure)
+
+
+def heat(maps: Sequence[np.ndarray], titles: Sequence[str], place: tuple[float, float]) -> Image.Image:
+    """Heat maps side by side, each to its own scale, with a mark at a place given in shares of height and width."""
+    figure = new_figure(2.4 * len(maps), 2.7)
+    for panel, each, title in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, titles, strict=True):
+        panel.imshow(each, cmap="magma")
+        panel.plot(place[1] * each.shape[1] - 0.5, place[0] * each.shape[0] - 0.5, "+", color="cyan", markersize=10)
+        panel.set(title=title, xticks=[], yticks=[])
+    return as_picture(figure)
+
+
+def histogram(values: np.ndarray, label: str) -> Image.Image:
+    """How numbers are spread.
+
+    Args:
+        values: the numbers.
+        label: what they are.
+    """
+    figure = new_figure(6.4, 2.2)
+    panel = figure.subplots()
+    panel.hist(values, bins=min(40, max(4, len(values) // 4)))
+    panel.set(xlabel=label, ylabel="items")
+    return as_picture(figure)

@@ -7,13 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from pydantic import ValidationError
 
 from suffuse.errors import UserError
+from suffuse.explaining import Glimpse, watched
 from suffuse.model import Model
+from suffuse.serving.asked import Files, Progress, Request
 from suffuse.serving.limits import Limits
 from suffuse.serving.store import FAULT, Job, Result, State, Store
-from suffuse.serving.verbs import VERBS, Files, Generate, Progress, Request, generate_together
+from suffuse.serving.verbs import VERBS, Generate, generate_together
 
 _TOGETHER = 64
 """Samples that are walked in one batch, at most, where requests are put together."""
@@ -50,6 +53,7 @@ class Standing:
         evaluations: of the network so far.
         started: when it was begun, or None.
         cancelled: whether nobody waits for it any more.
+        glimpse: the last moment of its walk, or None.
     """
 
     done: int = 0
@@ -57,6 +61,7 @@ class Standing:
     evaluations: int = 0
     started: float | None = None
     cancelled: bool = False
+    glimpse: Glimpse | None = None
 
 
 @dataclass
@@ -81,7 +86,7 @@ class Engine:
     """
 
     def __init__(self, models: Mapping[str, Model], store: Store, limits: Limits, together: bool = True) -> None:
-        self.models, self.store, self.limits, self.together, self.tally = models, store, limits, together, Tally()
+        self.models, self.store, self.limits, self.together, self.tally = dict(models), store, limits, together, Tally()
         self._waiting: list[Job] = []
         self._standing: dict[str, Standing] = {}
         self._over: dict[str, threading.Event] = {}
@@ -105,6 +110,10 @@ class Engine:
         self._thread.join(_PATIENCE)
         self._abandoning = True
         self._thread.join()
+
+    def add(self, name: str, model: Model) -> None:
+        """Serve a model from now on, in the place of any that had this name."""
+        self.models[name] = model
 
     @property
     def waiting(self) -> int:
@@ -210,9 +219,14 @@ class Engine:
             if all(standing.cancelled for standing in standings):
                 raise _Cancelled
 
+        def seen(glimpse: Glimpse) -> None:
+            if not torch.is_grad_enabled():  # else it would keep all that a gradient was taken through
+                for standing in standings:
+                    standing.glimpse = glimpse
+
         start = time.perf_counter()
         try:
-            with model.denoiser.register_forward_pre_hook(evaluated):
+            with watched(model, seen), model.denoiser.register_forward_pre_hook(evaluated):
                 results = self._answers(model, jobs, progress)
         except _Abandoned:
             return

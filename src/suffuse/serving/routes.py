@@ -11,11 +11,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from suffuse.serving.asked import Files
+from suffuse.serving.asked import Request as Asked
 from suffuse.serving.engine import Engine
+from suffuse.serving.explanations import Densities, Walk
 from suffuse.serving.service import EngineOf
 from suffuse.serving.store import Job, State
-from suffuse.serving.verbs import VERBS, Files, Generate
-from suffuse.serving.verbs import Request as Asked
+from suffuse.serving.verbs import VERBS, Generate
 
 ROUTER = APIRouter()
 _TICK = 0.1
@@ -46,6 +48,18 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 async def generate(model: str, asked: Generate, http: Request, engine: EngineOf) -> Response:
     """Draw new samples."""
     return await answered(engine, http, model, "generate", asked, {})
+
+
+@ROUTER.post("/v1/models/{model}/walk", tags=["verbs"], response_class=Response, responses=_ANSWERS)
+async def walk(model: str, asked: Walk, http: Request, engine: EngineOf) -> Response:
+    """Draw new samples, and show the walk from noise to them."""
+    return await answered(engine, http, model, "walk", asked, {})
+
+
+@ROUTER.post("/v1/models/{model}/densities", tags=["verbs"], response_class=Response, responses=_ANSWERS)
+async def densities(model: str, asked: Densities, http: Request, engine: EngineOf) -> Response:
+    """Show the density of a model of two numbers, from noise to data."""
+    return await answered(engine, http, model, "densities", asked, {})
 
 
 def _uploading(verb: str, request: type[Asked]) -> Callable[..., Coroutine[Any, Any, Response]]:

@@ -1,10 +1,14 @@
 """A server from run folders: loaded, checked, and listening."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from suffuse.errors import UserError
 from suffuse.serving.tokens import Tokens, check_open
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
 def start(
@@ -14,8 +18,18 @@ def start(
     tokens: Path | None = None,
     jobs: Path | None = None,
     queue: int = 64,
+    page: Callable[["FastAPI"], str] | None = None,
 ) -> None:
     """Serve models until the process is told to stop; see :func:`suffuse.commands.serve`.
+
+    Args:
+        runs: run folders.
+        host: to listen at.
+        port: to listen at.
+        tokens: file of those that are let in.
+        jobs: file that jobs are kept in.
+        queue: jobs that wait, at most.
+        page: puts a page for people on the server, and says where.
 
     Raises:
         UserError: a model or the tokens cannot be read, other machines could ask without tokens, or the address is
@@ -25,6 +39,8 @@ def start(
     check_open(host, let_in)
     if queue < 1:
         raise UserError(f"at least one job must be let to wait, not {queue}")
+    if not runs and page is None:
+        raise UserError("nothing to serve; name the run folder of a trained model")
     named = _named(runs)
     try:
         import uvicorn
@@ -37,15 +53,17 @@ def start(
     from suffuse.store import load
 
     models = {name: load(run) for name, run in named.items()}
+    app = create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), Limits(queue=queue), let_in)
+    place = "/docs" if page is None else page(app)
     config = uvicorn.Config(
-        create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), Limits(queue=queue), let_in),
+        app,
         host=host,
         port=port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    print(f"serving {', '.join(models)} at http://{host}:{port}; what there is to ask: http://{host}:{port}/docs")
+    print(f"serving {', '.join(models) or 'no model yet'} at http://{host}:{port}; open http://{host}:{port}{place}")
     server = uvicorn.Server(config)
     try:
         server.run()
@@ -57,8 +75,6 @@ def start(
 
 def _named(runs: Sequence[Path]) -> Mapping[str, Path]:
     """Run folders by their names."""
-    if not runs:
-        raise UserError("nothing to serve; name the run folder of a trained model")
     named: dict[str, Path] = {}
     for run in runs:
         name = run.resolve().name

@@ -3,71 +3,29 @@
 import json
 import math
 import tempfile
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from suffuse.errors import UserError
 from suffuse.filling import hollowed
 from suffuse.model import Model
 from suffuse.outputs import output_of
+from suffuse.serving.asked import Condition, Files, Form, Guidance, Progress, Request, Seed, Steps, example, json_file
+from suffuse.serving.explanations import Belonging, Densities, Errors, Walk
 from suffuse.serving.limits import Limits
 from suffuse.serving.payloads import packed, read, write
 from suffuse.serving.store import Result
 from suffuse.translating import read_kind
 
-Files: TypeAlias = Mapping[str, tuple[str, bytes]]
-Progress: TypeAlias = Callable[[int, int], None]
-Said: TypeAlias = str | int | float | None
-
-Seed = Annotated[int, Field(ge=0, lt=2**62, description="of the first item; the next have the next seeds")]
-Condition = Annotated[
-    Said | dict[str, Said], Field(description="a class, number or caption, or one for each of several fields by name")
-]
-Steps = Annotated[int | None, Field(ge=1, description="evaluations of the network for each walk")]
-Guidance = Annotated[float | None, Field(ge=0, le=100, description="weight of the condition; 1 is none")]
-Form = Annotated[str | None, Field(pattern="^[a-z0-9]{1,8}$", description="suffix of another form of the result: csv")]
-
-
-def _example(**values: Any) -> ConfigDict:
-    """What OpenAPI shows of a request."""
-    return ConfigDict(json_schema_extra={"examples": [values]})
-
-
-class Request(BaseModel):
-    """The numbers and words of a request."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    uploads: ClassVar[tuple[str, ...]] = ("file",)
-    """Names of the files that belong to it, the first of which must be there."""
-
-    @property
-    def size(self) -> int:
-        """How many items it asks for."""
-        return 1
-
-    @property
-    def pixels(self) -> int:
-        """How many pixels it asks for, where it says so."""
-        return 0
-
-    @abstractmethod
-    def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
-        """Do it.
-
-        Raises:
-            UserError: it does not fit the model, or a file cannot be read.
-        """
-
 
 class Generate(Request):
     """Draw new samples."""
 
-    model_config = _example(n=4, condition="cat", steps=30, seed=3)
+    model_config = example(n=4, condition="cat", steps=30, seed=3)
     uploads: ClassVar[tuple[str, ...]] = ()
     n: Annotated[int, Field(ge=1, description="how many")] = 1
     condition: Condition = None
@@ -143,7 +101,7 @@ def _columns(requests: Sequence[Generate]) -> Any:
 class Restore(Request):
     """Draw items from what was measured of one: draws, their mean, and where they differ."""
 
-    model_config = _example(operator="super-resolve:4", draws=4)
+    model_config = example(operator="super-resolve:4", draws=4)
     uploads: ClassVar[tuple[str, ...]] = ("file", "mask")
     operator: Annotated[str, Field(max_length=64, description="as super-resolve:4; inpaint takes the upload mask")]
     noise: Annotated[float | None, Field(ge=0)] = None
@@ -194,7 +152,7 @@ class Restore(Request):
 class Edit(Request):
     """Change items: noise them to a strength and walk back, as a whole or where a mask is white."""
 
-    model_config = _example(strength=0.6, condition="dog")
+    model_config = example(strength=0.6, condition="dog")
     uploads: ClassVar[tuple[str, ...]] = ("file", "mask")
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5
     draws: Annotated[int, Field(ge=1)] = 1
@@ -230,7 +188,7 @@ class Edit(Request):
 class Infill(Request):
     """Fill the holes of items, given the rest of each, which stays as it is."""
 
-    model_config = _example(holes=["1.2:1.25"])
+    model_config = example(holes=["1.2:1.25"])
     holes: Annotated[
         tuple[Annotated[str, Field(max_length=64)], ...],
         Field(max_length=64, description="from:to, in seconds of sound, frames of a video, bars of music"),
@@ -265,7 +223,7 @@ class Infill(Request):
 class Translate(Request):
     """Draw for each item what it became in training; of a label map the likeliest, unless draws are asked for."""
 
-    model_config = _example(draws=4)
+    model_config = example(draws=4)
     draws: Annotated[int, Field(ge=1)] | None = None
     steps: Steps = None
     guidance: Guidance = None
@@ -289,7 +247,7 @@ class Translate(Request):
 class Score(Request):
     """Say how likely a model finds every item."""
 
-    model_config = _example(evaluations=64)
+    model_config = example(evaluations=64)
     condition: Condition = None
     method: Literal["elbo", "ode"] = "elbo"
     evaluations: Annotated[int, Field(ge=4, le=4096, description="of the network; an even number")] = 64
@@ -306,13 +264,13 @@ class Score(Request):
             seed=self.seed,
             progress=progress,
         )
-        return _json("scores.json", [vars(each) for each in scores])
+        return json_file("scores.json", [vars(each) for each in scores])
 
 
 class Classify(Request):
     """Say what every item is."""
 
-    model_config = _example(prior="data")
+    model_config = example(prior="data")
     of: str | None = None
     prior: Literal["even", "data"] = "even"
     evaluations: Annotated[int | None, Field(ge=2, le=65536)] = None
@@ -331,13 +289,13 @@ class Classify(Request):
         )
         columns = answers.columns()
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return _json("classes.json", rows)
+        return json_file("classes.json", rows)
 
 
 class Embed(Request):
     """Turn every item into a vector."""
 
-    model_config = _example(t=0.1)
+    model_config = example(t=0.1)
     t: Annotated[float, Field(gt=0, lt=1)] = 0.1
     draws: Annotated[int, Field(ge=1, le=64)] = 4
     seed: Seed = 0
@@ -346,11 +304,7 @@ class Embed(Request):
         """See the base class; a JSON list with a list of numbers for each item."""
         items = read(model, model.codec.kind, files["file"], limits)
         vectors = model.embed(model.codec.collect(items), t=self.t, draws=self.draws, seed=self.seed)
-        return _json("vectors.json", [[round(float(x), 6) for x in row] for row in vectors])
-
-
-def _json(name: str, value: Any) -> Result:
-    return Result("application/json", name, json.dumps(value).encode())
+        return json_file("vectors.json", [[round(float(x), 6) for x in row] for row in vectors])
 
 
 VERBS: Mapping[str, type[Request]] = MappingProxyType(
@@ -363,6 +317,10 @@ VERBS: Mapping[str, type[Request]] = MappingProxyType(
         "score": Score,
         "classify": Classify,
         "embed": Embed,
+        "walk": Walk,
+        "errors": Errors,
+        "densities": Densities,
+        "belonging": Belonging,
     }
 )
 """By the name of the route."""

@@ -227,14 +227,22 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
     left.set(xlabel="images", ylabel="loss of the objective", title="Loss")
     if training or measured:
         left.legend()
-    _by_level(middle, measured, "loss", "-log q(x0 | xt) per element", "Error by level of noise")
-    _by_level(right, measured, "bound", "nats per element", "Bound by level of noise")
+    by_level(middle, measured, "loss", "-log q(x0 | xt) per element", "Error by level of noise")
+    by_level(right, measured, "bound", "nats per element", "Bound by level of noise")
     FigureCanvasAgg(figure)
     replace(path, lambda aside: figure.savefig(aside, format="png", dpi=100))
 
 
-def _by_level(axes: "Axes", measured: list[dict[str, Any]], key: str, label: str, title: str) -> None:
-    """The first measurement, the last, and one half way."""
+def by_level(axes: "Axes", measured: list[dict[str, Any]], key: str, label: str, title: str) -> None:
+    """Draw the first measurement, the last, and one half way, over the level of noise.
+
+    Args:
+        axes: to draw on.
+        measured: lines of ``metrics.jsonl``, or others with ``images`` and ``levels``.
+        key: which figure of a level.
+        label: what that is.
+        title: above it.
+    """
     known = [line for line in measured if all(level[key] is not None for level in line["levels"])]
     for line in [known[i] for i in sorted({0, len(known) // 2, len(known) - 1})] if known else []:
         levels = line["levels"]

@@ -1,0 +1,74 @@
+"""Jobs of the page: the same that the server does for programs, followed while they run."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from suffuse.errors import UserError
+from suffuse.explaining import Glimpse
+from suffuse.serving.asked import Files
+from suffuse.serving.engine import Engine, FullError
+from suffuse.serving.store import Result
+from suffuse.serving.verbs import VERBS
+
+_TICK = 0.2
+
+
+def following(
+    engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
+) -> Iterator[Glimpse | Result]:
+    """Moments of what a verb does, and in the end what it gives. Whoever stops following cancels the job.
+
+    Args:
+        engine: that does it.
+        model: name of the model.
+        verb: its name.
+        options: of the verb; those that are None are as the model says.
+        files: that belong to it.
+        bar: Gradio's progress.
+
+    Raises:
+        gr.Error: it cannot be done; says why in a sentence.
+    """
+    try:
+        request = VERBS[verb].model_validate({name: value for name, value in options.items() if value is not None})
+        job = engine.submit(model, verb, request, files)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise gr.Error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except FullError as error:
+        raise gr.Error(str(error)) from error
+    seen: Glimpse | None = None
+    try:
+        while not engine.wait(job.id, _TICK):
+            standing = engine.standing(job.id)
+            bar((standing.done, standing.total) if standing.total else 0.0, desc=f"{standing.evaluations} evaluations")
+            if standing.glimpse is not None and standing.glimpse is not seen:
+                seen = standing.glimpse
+                yield seen
+    finally:
+        engine.cancel(job.id)
+    result = engine.store.result(job.id)
+    if result is None:
+        kept = engine.store.get(job.id)
+        raise gr.Error((kept and kept.reason) or "it was cancelled")
+    yield result
+
+
+def done(
+    engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
+) -> Result:
+    """What a verb gives; see :func:`following`."""
+    *_, last = following(engine, model, verb, options, files, bar)
+    assert isinstance(last, Result)
+    return last
+
+
+def told(work: Callable[[], Any]) -> Any:
+    """What some work gives; a mistake of the user as the page tells it."""
+    try:
+        return work()
+    except UserError as error:
+        raise gr.Error(str(error)) from error

@@ -1,0 +1,60 @@
+"""What the page may train on, and how it calls what it trains: nothing outside its two folders."""
+
+from pathlib import Path
+
+import pytest
+
+from suffuse.errors import UserError
+from suffuse.studio.runs import Trainings
+
+
+@pytest.fixture
+def trainings(tmp_path: Path) -> Trainings:
+    (tmp_path / "data" / "cats").mkdir(parents=True)
+    (tmp_path / "data" / "cats" / "a.txt").write_text("a")
+    (tmp_path / "data" / ".hidden").write_text("a")
+    (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "data" / "link.csv").symlink_to(tmp_path / "secret.csv")
+    return Trainings(tmp_path / "runs", tmp_path / "data")
+
+
+def test_what_is_below_the_folder_of_data_can_be_chosen(trainings: Trainings, tmp_path: Path):
+    assert trainings.source("cats") == (tmp_path / "data" / "cats").resolve()
+    assert {"cats", "cats/a.txt"} <= {*trainings.listing()}
+    assert ".hidden" not in trainings.listing()
+
+
+@pytest.mark.parametrize("name", ["../secret.csv", "/etc/passwd", "link.csv", "cats/../../secret.csv", "not there"])
+def test_what_leads_out_of_it_is_not_there(trainings: Trainings, name: str):
+    with pytest.raises(UserError, match="there is no"):
+        trainings.source(name)
+
+
+def test_without_such_a_folder_there_is_nothing_to_choose(tmp_path: Path):
+    trainings = Trainings(tmp_path, None)
+    assert trainings.listing() == []
+    with pytest.raises(UserError, match="there is no"):
+        trainings.source(".")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/tmp", ".studio", "--out", "a\n", "x" * 80])
+def test_names_are_words(trainings: Trainings, tmp_path: Path, name: str):
+    for work in (
+        lambda: trainings.start(name, tmp_path, 1.0, []),
+        lambda: trainings.kept(name, [tmp_path / "secret.csv"]),
+        lambda: trainings.run(name),
+    ):
+        with pytest.raises(UserError, match="a name has letters"):
+            work()
+    for ask in (trainings.standing, trainings.stop):
+        with pytest.raises(UserError):
+            ask(name)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_uploads_stay_where_the_page_keeps_them(trainings: Trainings, tmp_path: Path):
+    kept = trainings.kept("mine", [tmp_path / "secret.csv"])
+    assert kept.read_text() == "a,b\n1,2\n"
+    assert kept.parent == tmp_path / "runs" / ".studio" / "mine" / "data"
+    assert trainings.kept("mine", [tmp_path / "secret.csv", tmp_path / "data" / "cats" / "a.txt"]) == kept.parent
+    assert {path.name for path in kept.parent.iterdir()} == {"secret.csv", "a.txt"}

@@ -1,0 +1,134 @@
+"""What is shown of how a model works, against laws whose walks, errors, densities and covariances are known."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import suffuse as sf
+from suffuse.codecs.cells import NumberCells
+from suffuse.codecs.image import ImageCodec
+from suffuse.codecs.table import Field, TableCodec
+from suffuse.explaining import densities, errors, gradient, has_plane, walk
+from suffuse.model import Model, Origin
+from suffuse.posteriors import Normal
+from suffuse.recipes.recipe import SamplingSection
+
+_SIDE = 4
+
+
+class _Known(torch.nn.Module):
+    """A denoiser in closed form has no weights, and a model asks them where they are."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.nothing = function, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, *asked):
+        return self.function(*asked)
+
+
+def _model(codec, denoiser: sf.Denoiser, steps: int = 20) -> Model:
+    known = sf.Denoiser(_Known(denoiser.network), denoiser.process, denoiser.parameterization, denoiser.shape)
+    return Model(codec, {}, None, Origin("known"), known, SamplingSection(sampling_steps=steps, guidance=1.0))
+
+
+def _pictures(law: sf.exact.Correlated) -> Model:
+    process = sf.Gaussian(sf.schedules.Flow())
+    flat = law.denoiser(process)
+
+    def posterior(x_t: Tensor, t, condition):
+        return Normal(flat(x_t.flatten(1), t).mean.reshape(x_t.shape))
+
+    denoiser = sf.Denoiser.from_function(process, posterior, 0.3, (1, _SIDE, _SIDE))
+    return _model(ImageCodec(_SIDE, 1), denoiser)
+
+
+def _smooth() -> sf.exact.Correlated:
+    """Pictures whose places belong together the more, the nearer they are."""
+    places = torch.cartesian_prod(torch.arange(_SIDE), torch.arange(_SIDE)).double()
+    covariance = 0.09 * torch.exp(-(torch.cdist(places, places) ** 2) / 4) + 1e-4 * torch.eye(_SIDE**2)
+    return sf.exact.Correlated(torch.zeros(1, _SIDE**2).double(), covariance[None].double())
+
+
+def test_a_walk_begins_with_noise_and_ends_with_the_sample():
+    model = _pictures(_smooth())
+    moments = walk(model, 2, 8, seed=3)
+    times = [moment.t for moment in moments]
+    assert times[0] == 1
+    assert len(times) == 8
+    assert all(later < earlier for earlier, later in pairwise(times))
+    (first, *_, last) = moments
+    assert isinstance(first.x_t, Tensor)
+    prior = model.start({}, [3, 4])[0]
+    torch.testing.assert_close(first.x_t, prior)
+    drawn = model.generate(2, seed=3)
+    seen = model.codec.decode(last.posterior.mean)
+    before = model.codec.decode(first.posterior.mean)
+
+    def apart(pictures) -> float:
+        return float(np.mean([np.abs(np.asarray(a, float) - np.asarray(b, float)).mean()
+                              for a, b in zip(pictures, drawn, strict=True)]))  # fmt: skip
+
+    assert apart(seen) < 4 < apart(before)
+
+
+def test_errors_are_those_of_the_closed_form():
+    r"""Of N(0, s^2) data, -log q(x_0 | x_t) is on average log sqrt(2 pi e v), v the variance of the posterior."""
+    std, process = 0.3, sf.Gaussian(sf.schedules.Flow())
+    law = sf.exact.GaussianMixture(torch.zeros(1, 1, 8, 8), torch.full((1,), std))
+    model = _model(ImageCodec(8, 1), law.denoiser(process))
+    pictures = model.codec.decode(law.sample(500, rng=0))
+    for level in errors(model, pictures, times=5):
+        assert level.t is not None
+        v = 1 / (1 / std**2 + (1 - level.t) ** 2 / level.t**2)
+        # The posterior of a mixture has one log-density for all 64 elements of an item. Of 32,000 three deviations of
+        # the mean of a chi square are 0.012.
+        assert level.loss is not None
+        assert level.loss / 64 == pytest.approx(math.log(2 * math.pi * math.e * v) / 2, abs=0.02)
+
+
+def test_the_density_of_two_numbers_is_the_noised_law():
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(2, 4000))
+    codec = TableCodec(
+        [Field(name, NumberCells.fit(list(column)), False) for name, column in zip("ab", numbers, strict=True)]
+    )
+    law = sf.exact.Independent(
+        {"numbers": sf.exact.GaussianMixture(torch.tensor([[0.8, 0.0]]), torch.tensor([[0.5, 0.9]]))}
+    )
+    process = sf.Product({"numbers": sf.Gaussian(sf.schedules.Flow())})
+    model = _model(codec, law.denoiser(process), 30)
+    assert has_plane(model)
+    for density in densities(model, [1.0, 0.5, 0.0]):
+        cell = float(density.axis[1] - density.axis[0]) ** 2
+        weights = density.values * cell
+        assert float(weights.sum()) == pytest.approx(1, abs=0.03)
+        a, s = 1 - density.t, density.t
+        across, down = weights.sum(0), weights.sum(1)
+        for along, mean, std in ((across, 0.8, 0.5), (down, 0.0, 0.9)):
+            found = float((along * density.axis).sum())
+            spread = float((along * (density.axis - found) ** 2).sum())
+            assert found == pytest.approx(a * mean, abs=0.1)
+            assert spread == pytest.approx(a**2 * std**2 + s**2, rel=0.15)
+
+
+def test_what_belongs_together_is_the_covariance_given_the_noisy_picture():
+    law, t = _smooth(), 0.5
+    model = _pictures(law)
+    item = model.codec.decode(law.sample(1, rng=0).reshape(1, 1, _SIDE, _SIDE))[0]
+    found = gradient(model, item, t, (0.3, 0.6))
+    alpha, sigma = 1 - t, t
+    covariance = torch.linalg.inv(torch.linalg.inv(law.covariances[0]) + alpha**2 / sigma**2 * torch.eye(_SIDE**2))
+    expected = alpha / sigma**2 * covariance[1 * _SIDE + 2].abs().reshape(_SIDE, _SIDE)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_there_is_nothing_to_show_of_is_refused_in_a_sentence():
+    model = _pictures(_smooth())
+    assert not has_plane(model)
+    with pytest.raises(sf.UserError, match="no model of two numbers"):
+        next(densities(model, [0.5]))
