@@ -291,7 +291,7 @@ def belonging(
         UserError: the model is not of pictures.
     """
     maps = [gradient(model, item, t, place, seed) for t in times]
-    return heat([each.numpy() for each in maps], [f"t = {t:.2f}" for t in times], place)
+    return heat([each.numpy() for each in maps], [f"t = {t:.2f}" for t in times], _pixel(place, maps[0]))
 
 
 def gradient(model: Model, item: Any, t: float, place: tuple[float, float], seed: int = 0) -> Tensor:
@@ -305,6 +305,12 @@ def gradient(model: Model, item: Any, t: float, place: tuple[float, float], seed
     with torch.enable_grad():
         x_t = process.corrupt(x0, t, rng.fold("noise")).requires_grad_()
         mean = model.denoiser(x_t, t).mean
-        row, column = (min(int(share * size), size - 1) for share, size in zip(place, shape[-2:], strict=True))
+        row, column = _pixel(place, x_t)
         (found,) = torch.autograd.grad(mean[0, :, row, column].sum(), x_t)
     return found[0].abs().sum(0)
+
+
+def _pixel(place: tuple[float, float], picture: Tensor) -> tuple[int, int]:
+    """Row and column of (..., H, W) at shares of height and width."""
+    height, width = picture.shape[-2:]
+    return min(int(place[0] * height), height - 1), min(int(place[1] * width), width - 1)

@@ -69,12 +69,12 @@ def contours(
     return as_picture(figure)
 
 
-def heat(maps: Sequence[np.ndarray], titles: Sequence[str], place: tuple[float, float]) -> Image.Image:
-    """Heat maps side by side, each to its own scale, with a mark at a place given in shares of height and width."""
+def heat(maps: Sequence[np.ndarray], titles: Sequence[str], pixel: tuple[int, int]) -> Image.Image:
+    """Heat maps side by side, each to its own scale, with a mark at the pixel of that row and column."""
     figure = new_figure(2.4 * len(maps), 2.7)
     for panel, each, title in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, titles, strict=True):
         panel.imshow(each, cmap="magma")
-        panel.plot(place[1] * each.shape[1] - 0.5, place[0] * each.shape[0] - 0.5, "+", color="cyan", markersize=10)
+        panel.plot(pixel[1], pixel[0], "+", color="cyan", markersize=10)
         panel.set(title=title, xticks=[], yticks=[])
     return as_picture(figure)
 
