@@ -548,6 +548,7 @@ def studio(
         jobs: file to keep jobs in; by default jobs.sqlite in the first run folder, or else in that of new ones.
         queue: jobs that may wait.
     """
+    from suffuse.outputs import writing
     from suffuse.serving.start import start
 
     try:
@@ -557,8 +558,8 @@ def studio(
         raise UserError("the studio needs Gradio: pip install 'suffuse[studio]'") from missing
     if data is not None and not data.is_dir():
         raise UserError(f"there is no folder {data}")
-    out.mkdir(parents=True, exist_ok=True)
-    kept = jobs or (runs[0] if runs else out) / "jobs.sqlite"
+    with writing(out):
+        kept = jobs or (runs[0] if runs else out) / "jobs.sqlite"
     start(runs, port=port, jobs=kept, queue=queue, page=lambda app: mount(app, Trainings(out, data)))
 
 

@@ -58,3 +58,11 @@ def test_uploads_stay_where_the_page_keeps_them(trainings: Trainings, tmp_path: 
     assert kept.parent == tmp_path / "runs" / ".studio" / "mine" / "data"
     assert trainings.kept("mine", [tmp_path / "secret.csv", tmp_path / "data" / "cats" / "a.txt"]) == kept.parent
     assert {path.name for path in kept.parent.iterdir()} == {"secret.csv", "a.txt"}
+
+
+def test_uploads_that_cannot_be_kept_are_told_in_a_sentence(tmp_path: Path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UserError, match="cannot write"):
+        Trainings(tmp_path / "runs", None).kept("mine", [tmp_path / "runs"])
+    with pytest.raises(UserError, match="cannot write"):
+        Trainings(tmp_path / "runs", None).start("mine", tmp_path, 1.0, [])

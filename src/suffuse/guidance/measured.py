@@ -73,22 +73,19 @@ class Measured:
     def solve(self, u: Tensor, spread: Spread) -> Tensor:
         r""":math:`(A C A^\top + \text{noise}^2)^{-1} u`, for the covariance C of a clean state around x.
 
-        In closed form where operator and covariance know one, and else by conjugate gradients; for a linear operator
-        these begin with the independent elements of that width, and take few steps.
+        In closed form where operator and covariance know one, and else by conjugate gradients. Where elements depend on
+        each other these are stopped early, and for a linear operator preconditioned by independent ones.
         """
+        operator, noise = self.operator, self.noise**2
 
         def system(v: Tensor) -> Tensor:
-            return self.push(spread.times(self.pull(v))) + self.noise**2 * v
-
-        if not isinstance(self.operator, Linear):
-            return conjugate_gradients(system, u)
-        operator = self.operator
-        if spread.root is None:
-            return operator.solve(u, spread.width, self.noise**2)
+            return self.push(spread.times(self.pull(v))) + noise * v
 
         def roughly(v: Tensor) -> Tensor:
-            return operator.solve(v, spread.width, self.noise**2)
+            return operator.solve(v, spread.width, noise) if isinstance(operator, Linear) else v
 
+        if spread.root is None:
+            return roughly(u) if isinstance(operator, Linear) else conjugate_gradients(system, u)
         steps = conjugate_directions(system, u, _STEPS, _ENOUGH, roughly)
         return sum((expand(step, u) * direction for step, direction in steps), torch.zeros_like(u))
 
@@ -246,7 +243,7 @@ class DiagonalMoments(Method):
 
 
 class PiGDM(Method):
-    r"""Pseudo-inverse guidance: K is the covariance, but S has that of isotropic data of the same deviation.
+    r"""Pseudo-inverse guidance: K is the covariance, but S has that of independent elements.
 
     .. math:: S = r_t^2 A A^\top + \text{noise}^2,
 

@@ -12,7 +12,7 @@ from suffuse.explaining import curve, has_plane
 from suffuse.model import Model
 from suffuse.serving.explanations import TIMES
 from suffuse.studio.faces import entry, unpacked, upload
-from suffuse.studio.shared import BAR, Studio, conditions_of, made_anew, picture, said
+from suffuse.studio.shared import BAR, Studio, conditions_of, for_each_model, picture, said
 from suffuse.studio.work import done, told
 from suffuse.training.evaluate import Level
 
@@ -38,11 +38,8 @@ class _Film:
 def explain(studio: Studio) -> None:
     """How the model works, to look at."""
 
-    @made_anew(inputs=studio.chosen)
-    def controls(name: str | None) -> None:
-        model = studio.model(name)
-        if model is None or name is None:
-            return
+    @for_each_model(studio)
+    def controls(name: str, model: Model) -> None:
         _walk(studio, name, model)
         with gr.Column(visible=has_plane(model)):
             _densities(studio, name, model)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.errors import UserError
+from suffuse.outputs import writing
 from suffuse.training.log import read_metrics
 
 _NAME = re.compile(r"\w[\w -]{0,62}")
@@ -95,12 +96,13 @@ class Trainings:
         """Uploads, copied to where they stay: the one file, or a folder of them.
 
         Raises:
-            UserError: the name is none, or is taken.
+            UserError: the name is none, or is taken, or they cannot be written.
         """
         folder = self._checked(name) / "data"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return gathered(uploads, folder)
+        with writing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            return gathered(uploads, folder)
 
     def run(self, name: str) -> Path:
         """The run folder of a training.
@@ -122,12 +124,12 @@ class Trainings:
             options: of ``suffuse train``.
 
         Raises:
-            UserError: the name is none or is taken, or there is no time.
+            UserError: the name is none or is taken, or its files cannot be written.
         """
         run, aside = self.run(name), self._checked(name)
         words = ["train", str(source), "--out", str(run), *options]
-        aside.mkdir(parents=True, exist_ok=True)
-        (aside / "command.json").write_text(json.dumps({"words": words, "minutes": minutes}), encoding="utf-8")
+        with writing(aside):
+            (aside / "command.json").write_text(json.dumps({"words": words, "minutes": minutes}), encoding="utf-8")
         self._begin(name)
 
     def go_on(self, name: str, minutes: float) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from suffuse.studio.faces import face_of, glance, panel, unpacked
 from suffuse.studio.runs import Trainings
 from suffuse.studio.work import following
 
-made_anew = partial(gr.render, trigger_mode="multiple", concurrency_limit=1, concurrency_id="controls")
-"""Controls that are made anew for every model, one tab after the other: Gradio keeps them all in one table."""
 BAR = gr.Progress()
 """Gradio puts that of the event in its place."""
 PICTURES = ("image", "segments", "pairs")
@@ -53,6 +50,24 @@ class Studio:
         else:
             gr.Markdown(f"{name} · {found.codec.kind} · {Path(found.origin.data).name}")
         return found
+
+
+def for_each_model(studio: Studio, *inputs: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make controls anew whenever another model is chosen, by a function of its name, the model and these inputs.
+
+    One tab after the other: Gradio keeps the controls of all in one table.
+    """
+
+    def decorated(make: Callable[..., None]) -> Any:
+        def controls(name: str | None, *values: Any) -> None:
+            model = studio.model(name)
+            if model is not None:
+                make(name, model, *values)
+
+        seen = [studio.chosen, *inputs]
+        return gr.render(inputs=seen, trigger_mode="multiple", concurrency_limit=1, concurrency_id="controls")(controls)
+
+    return decorated
 
 
 def conditions_of(model: Model, tab: str) -> list[Any]:

@@ -17,7 +17,7 @@ from suffuse.studio.shared import (
     Studio,
     conditions_of,
     first_of,
-    made_anew,
+    for_each_model,
     picture,
     results_of,
     said,
@@ -29,11 +29,8 @@ from suffuse.studio.work import done, told
 def create(studio: Studio) -> None:
     """New samples, by condition; the walk to them is shown as it goes."""
 
-    @made_anew(inputs=studio.chosen)
-    def controls(name: str | None) -> None:
-        model = studio.model(name)
-        if model is None or name is None:
-            return
+    @for_each_model(studio)
+    def controls(name: str, model: Model) -> None:
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
                 conditions = conditions_of(model, "create")
@@ -60,11 +57,8 @@ def create(studio: Studio) -> None:
 def restore(studio: Studio) -> None:
     """An item from what was measured of it."""
 
-    @made_anew(inputs=[studio.chosen, studio.sent])
-    def controls(name: str | None, path: str | None) -> None:
-        model = studio.model(name)
-        if model is None or name is None:
-            return
+    @for_each_model(studio, studio.sent)
+    def controls(name: str, model: Model, path: str | None) -> None:
         pictures = model.codec.kind == "image"
         examples = [each.example for each in OPERATORS.values() if not each.example.startswith("inpaint")]
         choices = ["inpaint", *examples] if pictures else examples
@@ -100,11 +94,8 @@ def restore(studio: Studio) -> None:
 def change(studio: Studio) -> None:
     """An item edited, translated, or its holes filled: whatever the model was trained for."""
 
-    @made_anew(inputs=[studio.chosen, studio.sent])
-    def controls(name: str | None, path: str | None) -> None:
-        model = studio.model(name)
-        if model is None or name is None:
-            return
+    @for_each_model(studio, studio.sent)
+    def controls(name: str, model: Model, path: str | None) -> None:
         pairs = any(codec.reads for codec in model.conditions.values())
         verb = "translate" if pairs else "infill" if model.infills else "edit"
         pictures = model.codec.kind == "image" and verb == "edit"
@@ -136,13 +127,10 @@ def change(studio: Studio) -> None:
 def score(studio: Studio) -> None:
     """How likely items are, and what they are."""
 
-    @made_anew(inputs=studio.chosen)
-    def controls(name: str | None) -> None:
+    @for_each_model(studio)
+    def controls(name: str, model: Model) -> None:
         import pandas as pd
 
-        model = studio.model(name)
-        if model is None or name is None:
-            return
         item = entry(model.codec.kind, studio.say("item"), None, "score-item")
         with gr.Row():
             likely = gr.Button(studio.say("score_it"), elem_id="score-it")
@@ -171,11 +159,9 @@ def score(studio: Studio) -> None:
 def models(studio: Studio) -> None:
     """The card of the model."""
 
-    @made_anew(inputs=studio.chosen)
-    def card(name: str | None) -> None:
-        model = studio.model(name)
-        if model is not None:
-            gr.Markdown(model.card().partition("\n---\n")[2], elem_id="card")
+    @for_each_model(studio)
+    def card(_: str, model: Model) -> None:
+        gr.Markdown(model.card().partition("\n---\n")[2], elem_id="card")
 
 
 def _item(studio: Studio, kind: str, path: str | None, tab: str, pictures: bool) -> Any:
