@@ -269,6 +269,6 @@ def test_what_is_measured_of_gaussian_data_is_told_exactly(name):
     total = a @ covariance @ a.T + torch.diag(variance)
     mean = form.mean.flatten()
     expected = mean + torch.linalg.solve(total, (both - a.matmul(mean)).T).T @ (a @ covariance)
-    told = Observed(denoiser, operator, y, noise, "ddnm")(x_t, torch.tensor(0.8, dtype=F64)).mean.flatten(1)
+    told = Observed(denoiser, operator, y, noise, "prior")(x_t, torch.tensor(0.8, dtype=F64)).mean.flatten(1)
     known = denoiser(x_t, torch.tensor(0.8, dtype=F64)).mean.flatten(1)
     assert float((told - expected).norm()) < 0.02 * float((known - expected).norm())

@@ -208,7 +208,7 @@ def sharpened(model: Model, test: Sequence[Clip], seed: int) -> tuple[Figures, l
         for number in range(len(test)):
             each = small[number : number + 1]
             mean[number] = model.restore(each, operator, draws=_DRAWS, seed=seed).state.mean(0)
-            one_step[number] = model.restore(each, operator, draws=1, steps=1, seed=seed, method="ddnm").state[0]
+            one_step[number] = model.restore(each, operator, draws=1, steps=1, seed=seed, method="prior").state[0]
             progress.to(number + 1, len(test))
     flat, blocks = (_larger(small, mode) for mode in ("bicubic", "nearest"))
     drawn = f"suffuse, mean of {_DRAWS}"

@@ -4,7 +4,7 @@ from suffuse.guidance.classifier import Classifier, Rewarded
 from suffuse.guidance.composed import AllOf, AnyOf
 from suffuse.guidance.given import Given
 from suffuse.guidance.guided import ClassifierFree, Guided, Negative
-from suffuse.guidance.measured import DDNM, DPS, METHODS, DiagonalMoments, Method, Moments, PiGDM
+from suffuse.guidance.measured import DDNM, DPS, METHODS, DiagonalMoments, Method, Moments, PiGDM, Prior
 from suffuse.guidance.merged import Merged
 from suffuse.guidance.observed import Observed
 from suffuse.guidance.regions import Regions
@@ -29,6 +29,7 @@ __all__ = [
     "Negative",
     "Observed",
     "PiGDM",
+    "Prior",
     "Projected",
     "Regions",
     "Rescaled",

@@ -99,6 +99,9 @@ class Measured:
         """A draw of a clean state of covariance C given y, less its mean: one of the state and one of the measurement's
         noise, solved as by :meth:`nearest`.
 
+        For a linear operator it is solved as if elements were independent, in closed form: conjugate gradients in every
+        step of a walk took longer than the network.
+
         Args:
             spread: C.
             noise: (B, ...) white, of which the state is drawn.
@@ -106,7 +109,8 @@ class Measured:
         """
         moved = spread.draw(noise)
         residual = self.noise * rng.fold("measurement").normal(self.y) - self.push(moved)
-        return moved + spread.times(self.pull(self.solve(residual, spread)))
+        known = spread.alone if isinstance(self.operator, Linear) else spread
+        return moved + known.times(self.pull(self.solve(residual, known)))
 
 
 class Local:
@@ -284,19 +288,36 @@ class DPS(Method):
 
 
 class DDNM(Method):
-    r"""The null space of the mean with the range of the measurement: K is what the form knows, without a gradient.
+    r"""The null space of the mean with the range of the measurement: K is isotropic, so that no gradient is taken.
 
-    .. math:: m + C A^\top (A C A^\top + \text{noise}^2)^{+} (y - A m),
+    .. math:: m + r_t^2 A^\top (r_t^2 A A^\top + \text{noise}^2)^{+} (y - A m),
 
-    with the :class:`~suffuse.parameterizations.Spread` C of the denoiser's form. With an isotropic C, as in the source,
-    this is without noise :math:`A^{+} y + (I - A^{+} A) m`, which measures as y exactly. In the source the noise
-    lessens the correction by what a step adds (DDNM+); a denoiser knows no steps, and here it is lessened by C.
-
-    It asks the denoiser once. With the form ``Wiener`` it is exact for stationary Gaussian data, and its answer at
-    t = 1 nearly the best that is linear in the measurement: as a guess in a single step it is better than ``moments``,
-    which needs derivatives as good as the network's values, and as a walk it is worse.
+    with the width :math:`r_t^2` of :class:`PiGDM`. Without noise this is :math:`A^{+} y + (I - A^{+} A) m`, which
+    measures as y exactly. In the source the noise lessens the correction by what a step adds (DDNM+); a denoiser knows
+    no steps, and here it is lessened by the width.
 
     Source: "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model" (Wang, Yu, Zhang, 2022).
+    """
+
+    through = False
+    passes = 1
+
+    def __call__(self, at: Local) -> Tensor:
+        """See the class."""
+        return at.measured.nearest(at.spread.alone)
+
+
+class Prior(Method):
+    r"""What the denoiser's form knows without its network: K is its :class:`~suffuse.parameterizations.Spread` C.
+
+    .. math:: m + C A^\top (A C A^\top + \text{noise}^2)^{-1} (y - A m).
+
+    With the form ``Wiener`` it is exact for stationary Gaussian data, and its answer at t = 1 is nearly the best that
+    is linear in the measurement: as a guess in a single step it is better than ``moments``, which needs derivatives as
+    good as the network's values. As a walk it is worse, and many conjugate gradients make it slow. With other forms it
+    is ``ddnm``.
+
+    Source: "Extrapolation, Interpolation, and Smoothing of Stationary Time Series" (Wiener, 1949).
     """
 
     through = False
@@ -313,6 +334,7 @@ METHODS: dict[str, Method] = {
     "pigdm": PiGDM(),
     "dps": DPS(),
     "ddnm": DDNM(),
+    "prior": Prior(),
 }
 """Every method by its name; the law tests and benchmarks/posteriors.py run over it."""
 

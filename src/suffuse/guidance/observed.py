@@ -27,7 +27,8 @@ class Observed(Denoiser):
     leaf: known entries, exactly as in :class:`Given`. They are without noise.
 
     Args:
-        denoiser: of the data without the measurement; for Gaussian processes differentiable, but for ``ddnm``.
+        denoiser: of the data without the measurement; for Gaussian processes differentiable, but for ``ddnm`` and
+            ``prior``.
         operator: A, or a mapping of masks.
         y: (B, ...) measurements, or (1, ...) one for all items.
         noise: deviation of the noise of each number measured, in [0, inf), in units of the state.

@@ -22,7 +22,7 @@ class DAPS(Restorer):
     the draws converge to the posterior, also where it has several modes near each other. The last step gives its mean.
 
     In the source :math:`m_y` comes from a walk of several steps without the measurement, and the draw from Langevin's
-    dynamics. Here the draw is exact for a linear operator, without noise too, and others are taken to be linear
+    dynamics. Here the draw is exact for a linear operator and independent elements, and others are taken to be linear
     around the mean. One evaluation a step, and the method's passes.
 
     Source: "Improving Diffusion Inverse Problem Solving with Decoupled Noise Annealing" (Zhang, Chu, Berner, Meng,
