@@ -1,18 +1,20 @@
 """From a source of data to a trained model, in one call."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from suffuse.codecs.base import ConditionCodec
+from suffuse.codecs.base import Codec, ConditionCodec
 from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, are_numbers
 from suffuse.data.base import Source
 from suffuse.data.loader import Batches, split
 from suffuse.data.sources import open_source
+from suffuse.denoiser import Corrective, Denoiser, Known
 from suffuse.errors import UserError
 from suffuse.model import Model, Origin
 from suffuse.outputs import output_of
@@ -21,8 +23,10 @@ from suffuse.progress import Progress
 from suffuse.recipes.kind import Kind
 from suffuse.recipes.recipe import Recipe
 from suffuse.recipes.registry import KINDS
+from suffuse.regression import regress
 from suffuse.rng import Streams
 from suffuse.store import load, saved_recipe
+from suffuse.training.checkpoint import MEAN, check_run
 from suffuse.training.memory import needed, said
 from suffuse.training.trainer import train as fit
 from suffuse.tree import Condition, State, leaves
@@ -68,6 +72,10 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         report = opened.scan(progress.to)
     print(report.summary())
     kind = KINDS[opened.kind]
+    if recipe.objective.regression and not kind.regresses:
+        raise UserError(
+            "only what comes next in fields is told enough for a regression to come first; leave out --regression"
+        )
     recipe = kind.completed(recipe, opened, report)
     whole, opened = opened, opened.cut(recipe.data.length)
     report = report if opened is whole else opened.scan()
@@ -75,28 +83,44 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
     shown = {name: examples(opened.column(name), each, report.keep) for name, each in conditions.items()}
     codec = kind.codec(recipe, opened, report)
     told = {name: (name, each) for name, each in conditions.items()}
-    batches = Batches(opened, kind.packer(recipe, codec), told, report.keep)
     conditions |= kind.beside(recipe, codec)
     sources = opened.sources(report.keep[:_SHOWN])
-    data = TrainingData(batches, recipe, kind, opened.overlap)
-    some = data.some()
+
+    def shown_by(codec: Codec) -> TrainingData:
+        return TrainingData(
+            Batches(opened, kind.packer(recipe, codec), told, report.keep), recipe, kind, opened.overlap
+        )
+
+    check_same(run, recipe)
+    check_run(run)
+    data, origin, config = shown_by(codec), Origin(run.name, opened.name), recipe.training
+    states, mean = [state for state, _ in data.some()], None
+    if share := recipe.objective.regression:
+        print(f"a regression first, for {share:.0%} of the budget; then what it leaves")
+        config = config.part(1 - share)
+        first = regress(Model(codec, conditions, recipe, origin), data, recipe.training.part(share), run / MEAN)
+        states, mean = left_by(first.denoiser, data.some())
+        codec = kind.rest(codec, mean.units)
+        data = shown_by(codec)
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
-        model = Model(codec, conditions, recipe, Origin(run.name, opened.name, sigma_data=deviation(some)))
-    check_same(run, recipe)
+        model = Model(codec, conditions, recipe, replace(origin, sigma_data=deviation(states)))
+    if mean is not None:
+        assert isinstance(model.denoiser, Corrective)
+        model.denoiser.take(mean)
     form = model.denoiser.parameterization
     if isinstance(form, Wiener):
-        form.fit(leaf for state in some for leaf in leaves(state))
+        form.fit(leaf for state in states for leaf in leaves(state))
     x0, told_of_it, _ = data.batch(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
     if isinstance(x0, Tensor) and x0.is_floating_point():
-        print(said(*needed(model.denoiser, x0, told_of_it, recipe.training), recipe.training))
+        print(said(*needed(model.denoiser, x0, told_of_it, config), config))
     run.mkdir(parents=True, exist_ok=True)
     report.to_json(run / REPORT)
     fit(
         model.denoiser,
         kind.objective(recipe, form),
         data,
-        recipe.training,
+        config,
         run,
         save_model=lambda folder, weights, progress: model.trained(progress.images, progress.seconds).write(
             folder, weights
@@ -176,15 +200,29 @@ class TrainingData:
         x0, own, source = self._kind.shown(items, rng, self._recipe)
         return x0, condition | own or None, source
 
-    def some(self) -> list[State]:
-        """The first training items, to measure what they are like."""
+    def some(self) -> list[tuple[State, Condition]]:
+        """The first training items and what is told of them, to measure what they are like."""
         index = torch.arange(min(_MEASURED, len(self._train)))
-        found = list[State]()
+        found = list[tuple[State, Condition]]()
         with Progress("measuring", len(index)) as progress:
             for places, numbers in zip(self._train.at(index).split(_AT_ONCE), index.split(_AT_ONCE), strict=True):
-                found.append(self._shown(places, numbers)[0])
+                found.append(self._shown(places, numbers)[:2])
                 progress.to(int(numbers[-1]) + 1, len(index))
         return found
+
+
+@torch.no_grad()
+def left_by(regression: Denoiser, items: Sequence[tuple[State, Condition]]) -> tuple[list[Tensor], Known]:
+    """What a regression leaves of these states, (B, C, ...), in units of its root mean squares; and the regression."""
+    assert isinstance(regression.network, nn.Module)
+    left = list[Tensor]()
+    for x0, condition in items:
+        assert isinstance(x0, Tensor)
+        left.append(x0 - regression(x0, 1.0, condition).mean)
+    whole = torch.cat(left)
+    units = whole.square().mean((0, *range(2, whole.ndim)), keepdim=True)[0].sqrt()
+    units = torch.where(units > 0, units, 1.0)
+    return [each / units for each in left], Known(regression.network.state_dict(), units)
 
 
 def deviation(states: Sequence[State]) -> float:

@@ -467,8 +467,11 @@ class Model:
         rng = Streams.of(0, torch.tensor(seeds, device=where))
         rng = rng.fold("walk", number) if number else rng
         like = empty(self.codec.shape, len(seeds), where)
-        x1 = self.denoiser.process.prior(like, rng) if sources is None else self.encoded(sources, range(len(seeds)), 0)
-        return x1, self.encode_condition(values, where), rng
+        told = self.encode_condition(values, where)
+        if sources is not None:
+            return self.encoded(sources, range(len(seeds)), 0), told, rng
+        with torch.no_grad(), self.precision():
+            return self.denoiser.prior(like, told, rng), told, rng
 
     def row_batches(self, n: int) -> list[range]:
         """The numbers below n in parts that are walked at once."""

@@ -5,6 +5,7 @@ the law of t, the weight and the coupling are parts.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +25,25 @@ EARLIEST = 1e-5
 """Training looks at no earlier time: the bound's integrand is singular at t = 0."""
 
 
+@dataclass(frozen=True)
+class When:
+    """The times of a batch.
+
+    Args:
+        t: (B,) of its items; where elements have times of their own, the latest.
+        density: (B,) of the law that these were drawn from.
+        times: of elements, where they have some of their own; else t.
+    """
+
+    t: Tensor
+    density: Tensor
+    times: Any
+
+    def of(self, name: str) -> "When":
+        """Of one leaf of a Product."""
+        return replace(self, times=self.times[name]) if isinstance(self.times, Mapping) else self
+
+
 class Weight(nn.Module, ABC):
     """How much an error counts at each level of noise. A module, since a weight may be learned."""
 
@@ -39,9 +59,7 @@ class Weight(nn.Module, ABC):
             )
 
     @abstractmethod
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """Loss per element, unreduced.
 
         Args:
@@ -49,8 +67,7 @@ class Weight(nn.Module, ABC):
             x0: clean state.
             x_t: noisy state.
             posterior: the denoiser's answer.
-            t: (B,) times.
-            density: (B,) of the law that the times were drawn from.
+            when: the times.
         """
 
 
@@ -61,20 +78,16 @@ class ELBOWeight(Weight):
     Source: "Variational Diffusion Models" (Kingma, Salimans, Poole, Ho, 2021).
     """
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """See the base class."""
-        integrand = process.elbo(x0, x_t, posterior, t)
-        return map_leaves(lambda leaf: leaf / expand(density, leaf).to(leaf.dtype), integrand)
+        integrand = process.elbo(x0, x_t, posterior, when.t)
+        return map_leaves(lambda leaf: leaf / expand(when.density, leaf).to(leaf.dtype), integrand)
 
 
 class UniformWeight(Weight):
     r""":math:`-\log q(x_0 | x_t)` as it is: half the squared error, or the cross-entropy."""
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """See the base class."""
         return map_leaves(torch.neg, posterior.log_prob(x0))
 
@@ -100,13 +113,11 @@ class OutputWeight(Weight):
         """The meaning of the output."""
         return self._form[0]
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """See the base class."""
         assert isinstance(x0, Tensor)
         known: Any = process
-        return self.form.weight(t, known, x0) * (x0 - posterior.mean) ** 2
+        return self.form.weight(when.times, known, x0) * (x0 - posterior.mean) ** 2
 
 
 class MinSNRWeight(Weight):
@@ -125,13 +136,11 @@ class MinSNRWeight(Weight):
         super().__init__()
         self.gamma = gamma
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """See the base class."""
         assert isinstance(process, Gaussian)
         assert isinstance(x0, Tensor)
-        alpha_t, sigma_t = process.coordinates(t, x0)
+        alpha_t, sigma_t = process.coordinates(when.t, x0)
         return ((alpha_t / sigma_t) ** 2).clamp(max=self.gamma) * (x0 - posterior.mean) ** 2
 
 
@@ -148,15 +157,13 @@ class HeatWeight(Weight):
         super().__init__()
         self.base = base
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """Per coefficient."""
         assert isinstance(process, Heat)
         assert isinstance(x0, Tensor)
         assert isinstance(x_t, Tensor)
         inner, within = process.along(x0), process.within(posterior)
-        return self.base(inner, process.to(x0), process.to(x_t), within, t, density)
+        return self.base(inner, process.to(x0), process.to(x_t), within, when)
 
 
 class LearnedWeight(Weight):
@@ -190,16 +197,14 @@ class LearnedWeight(Weight):
         """As the base."""
         self.base.check(process)
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """See the base class."""
-        level = process.level(t)
+        level = process.level(when.t)
         if not isinstance(level, Tensor):
             raise UserError("LearnedWeight has one uncertainty for one level; a Product has several, so use ELBOWeight")
         angle = level.to(self.frequencies.dtype)[:, None] * self.frequencies + self.phases
         u = self.linear(torch.cos(angle) * math.sqrt(2 / len(self.frequencies))).squeeze(1)
-        loss = self.base(process, x0, x_t, posterior, t, density)
+        loss = self.base(process, x0, x_t, posterior, when)
         return map_leaves(lambda leaf: leaf * torch.exp(-expand(u, leaf)) + expand(u, leaf), loss)
 
 
@@ -330,7 +335,7 @@ class Objective(nn.Module):
         times: Any = t if given is None else clean_where(given, t)
         x_t = process.corrupt(x0, times, rng, source)
         posterior = denoiser(x_t, times, condition)
-        loss = self.weight(process, x0, x_t, posterior, t, self.law.density(t))
+        loss = self.weight(process, x0, x_t, posterior, When(t, self.law.density(t), times))
         if given is not None:
             loss = map_leaves(lambda leaf, clean: leaf.masked_fill(clean, 0.0), loss, given)
         return mean_per_item(loss)
@@ -377,16 +382,14 @@ class EachWeight(Weight):
             if name in process.parts:
                 part.check(process.parts[name])
 
-    def forward(
-        self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], t: Tensor, density: Tensor
-    ) -> State:
+    def forward(self, process: Process[Any], x0: State, x_t: State, posterior: Posterior[Any], when: When) -> State:
         """Leaf by leaf."""
         assert isinstance(process, Product)
         assert isinstance(posterior, Joint)
         assert isinstance(x0, Mapping)
         assert isinstance(x_t, Mapping)
         return {
-            name: part(process.parts[name], x0[name], x_t[name], posterior.parts[name], t, density)
+            name: part(process.parts[name], x0[name], x_t[name], posterior.parts[name], when.of(name))
             for name, part in zip(self.names, self.weights, strict=True)
             if name in process.parts
         }

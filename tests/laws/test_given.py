@@ -9,7 +9,7 @@ from torch import Tensor
 
 import suffuse as sf
 from suffuse.guidance import Given
-from suffuse.objectives import EachWeight, ELBOWeight, Objective, OutputWeight, UniformWeight
+from suffuse.objectives import EachWeight, ELBOWeight, Objective, OutputWeight, UniformWeight, When
 from suffuse.parameterizations import EDM
 from suffuse.patterns import Scattered
 from suffuse.posteriors import Posterior
@@ -185,11 +185,13 @@ def test_each_leaf_has_its_weight():
     t = torch.linspace(0.1, 0.9, 6, dtype=F64)
     x_t = process.corrupt(x0, t, 0)
     posterior = sf.Joint({"x": sf.Normal(torch.zeros(6, 2)), "kind": sf.Categorical(torch.zeros(6, 3, 2))})
-    density = torch.ones(6)
+    when = When(t, torch.ones(6), {"x": t, "kind": t})
     each = EachWeight({"x": OutputWeight(EDM(0.7)), "kind": ELBOWeight()})
     each.check(process)
-    loss = each(process, x0, x_t, posterior, t, density)
-    alone = OutputWeight(EDM(0.7))(process.parts["x"], x0["x"], x_t["x"], posterior.parts["x"], t, density)
+    loss = each(process, x0, x_t, posterior, when)
+    alone = OutputWeight(EDM(0.7))(
+        process.parts["x"], x0["x"], x_t["x"], posterior.parts["x"], When(t, when.density, t)
+    )
     assert torch.equal(loss["x"], alone)
     assert torch.equal(loss["kind"], process.parts["kind"].elbo(x0["kind"], x_t["kind"], posterior.parts["kind"], t))
     with pytest.raises(sf.UserError, match="OutputWeight weighs Gaussian processes only, not Discrete"):

@@ -22,6 +22,7 @@ from suffuse.objectives import (
     OutputWeight,
     Sinkhorn,
     UniformWeight,
+    When,
 )
 from suffuse.parameterizations import EDM, Affine, Bridged
 from suffuse.rng import Streams
@@ -159,7 +160,7 @@ T = torch.linspace(0.02, 0.98, 49, dtype=F64)
 def of(weight: Any, process: Any, density: Tensor | None = None) -> Tensor:
     """The weight of a squared error of one, at the times T."""
     x0, posterior = torch.zeros(49, 1, dtype=F64), sf.Normal(torch.ones(49, 1, dtype=F64))
-    return weight(process, x0, x0, posterior, T, torch.ones_like(T) if density is None else density)[:, 0]
+    return weight(process, x0, x0, posterior, When(T, torch.ones_like(T) if density is None else density, T))[:, 0]
 
 
 def snr(process: Any, t: Tensor = T) -> Tensor:
@@ -219,7 +220,7 @@ def test_learned_weight_finds_the_log_of_the_loss_at_every_level():
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = weight(process, x0, x0, posterior, t, torch.ones_like(t)).mean()
+        loss = weight(process, x0, x0, posterior, When(t, torch.ones_like(t), t)).mean()
         loss.backward()
         return loss
 

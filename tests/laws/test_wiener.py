@@ -156,6 +156,65 @@ def test_elements_with_times_of_their_own(schedule):
     assert error < other
 
 
+def dense(name: str, form: Wiener, x_t: Tensor, t: Tensor, process: sf.Gaussian) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of one item by matrices of all of its elements, whatever the times of these."""
+    rows, n = basis(name), form.spectrum.numel()
+    covariance = rows.T @ (form.spectrum.reshape(n, 1) * rows)
+    alpha, sigma = (each.reshape(n) for each in process.coordinates(t[None], x_t[None]))
+    gain = (covariance * alpha) @ torch.linalg.inv(alpha[:, None] * covariance * alpha + torch.diag(sigma**2))
+    mean = form.mean.reshape(n)
+    return (mean + gain @ (x_t.reshape(n) - alpha * mean)).reshape(x_t.shape), covariance - gain @ (
+        alpha[:, None] * covariance
+    )
+
+
+def times_along(name: str, axis: int) -> Tensor:
+    """Times of one item's elements that differ along one axis of space, and between channels."""
+    shape = SHAPES[name][0]
+    line = [size if place in (0, axis) else 1 for place, size in enumerate(shape)]
+    return (0.05 + 0.9 * torch.rand(*line, generator=torch.Generator().manual_seed(5), dtype=F64)).expand(shape)
+
+
+AXES = [(name, axis) for name, (shape, _) in SHAPES.items() for axis in range(1, len(shape)) if name != "a torus"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+@pytest.mark.parametrize(("name", "axis"), AXES)
+def test_times_that_differ_along_one_axis_are_told_exactly(name, axis, schedule):
+    form, x0 = fitted(name)
+    process, times = sf.Gaussian(SCHEDULE_CASES[schedule]), times_along(name, axis)
+    x_t = process.corrupt(x0[:3], times.expand(3, *times.shape), 0)
+    mean = form.posterior(torch.zeros_like(x_t), x_t, times.expand_as(x_t), process).mean
+    assert close(mean, torch.stack([dense(name, form, x, times, process)[0] for x in x_t]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "axis"), AXES)
+def test_the_output_is_in_units_of_what_one_axis_leaves(name, axis):
+    form, x0 = fitted(name)
+    times, outputs = times_along(name, axis), torch.randn(20_000, *x0.shape[1:], generator=torch.Generator(), dtype=F64)
+    x_t = FLOW.corrupt(x0[:1], times[None], 0).expand_as(outputs)
+    drawn = form.posterior(outputs, x_t, times.expand_as(x_t), FLOW).mean
+    squares = (
+        ((drawn - form.posterior(torch.zeros_like(drawn[:1]), x_t[:1], times[None], FLOW).mean) ** 2).flatten(1).sum(1)
+    )
+    expected = dense(name, form, x_t[0], times, FLOW)[1].trace()
+    assert close(form.weight(times[None], FLOW, x_t[:1]), x_t[0].numel() / expected, rtol=1e-6)
+    assert abs(float(squares.mean() - expected)) < 4 * float(squares.std()) / len(squares) ** 0.5
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+def test_what_is_known_along_one_axis_stays_as_it_is(schedule):
+    form, x0 = fitted("a box")
+    process, x0 = sf.Gaussian(SCHEDULE_CASES[schedule]), x0[:4]
+    known = torch.zeros_like(x0, dtype=torch.bool)
+    known[:, :, [0]] = True
+    times = torch.full_like(x0, 0.9).masked_fill(known, 0.0)
+    x_t = process.corrupt(x0, times, 0)
+    mean = form.posterior(x0, x_t, times, process).mean
+    assert close(mean[known], x_t[known] / float(process.schedule.alpha(torch.zeros(()))), atol=0.01)
+    assert torch.isfinite(mean).all()
+
+
 def test_items_of_another_size_have_the_same_power_at_the_same_waves():
     """White data stays white; a stationary process is filtered as well as by a form of its own size."""
     white, x = Wiener(0.7, (1, 4, 4)).double(), torch.randn(2, 1, 6, 9, dtype=F64)

@@ -1,5 +1,6 @@
 """Fields: what is found in files, every mistake in them that we know of, and the verbs on real ones."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from suffuse.codecs.fields import FieldCodec
 from suffuse.data.fields import FieldSource, of_dataset
 from suffuse.data.sources import open_source
 from suffuse.demos.solvers import HEAT
+from suffuse.denoiser import Corrective
 from suffuse.errors import UserError
 from suffuse.fields import later, step_between
 from suffuse.learn import train
@@ -22,7 +24,7 @@ from suffuse.networks import UNet
 from suffuse.operators import Mask
 from suffuse.outputs import FieldFiles
 from suffuse.patterns import Places
-from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
+from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
 from suffuse.rng import Streams
 from suffuse.rolling import rollout
 from suffuse.training.config import TrainingConfig
@@ -376,6 +378,38 @@ def test_what_comes_next_goes_on_from_what_came(follower: Model):
     np.testing.assert_allclose(alone["u"].values, states[1][0]["u"].values, rtol=1e-6)
     fixed = list(rollout(follower, [now], 2, given=lambda number, item: {"rain": item["rain"] * 0 + number}))
     assert float(fixed[1][0]["rain"].max()) == 1.0
+
+
+def test_a_training_that_ended_between_regression_and_rest_goes_on_to_the_bit(follower: Model, tmp_path: Path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    recipe = small("next-field", target="u")
+    train(of_dataset(waves(), "wind", "next-field"), recipe, whole)
+    shutil.copytree(whole / "mean", run / "mean")
+    again = train(of_dataset(waves(), "wind", "next-field"), recipe, run)
+    for name, value in follower.denoiser.state_dict().items():
+        assert torch.equal(value, again.denoiser.state_dict()[name]), name
+
+
+def test_what_comes_next_is_drawn_about_a_regression_unless_told_otherwise(follower: Model, tmp_path: Path):
+    denoiser, now = follower.denoiser, waves().isel(time=3)
+    assert isinstance(denoiser, Corrective)
+    assert follower.recipe.objective.regression == 0.5
+    _, told, _ = follower.start({"source": [now]}, [0])
+    with torch.no_grad():
+        expected = denoiser.expected(torch.zeros(1, *follower.codec.shape), told)
+        at_once = denoiser(expected + 80 * torch.randn_like(expected), 1.0, told).mean
+    assert float((at_once - expected).abs().max()) < 0.5  # of what the regression leaves
+    plain = small("next-field", target="u").model_copy(update={"objective": ObjectiveSection(regression=0.0)})
+    model = train(of_dataset(waves(), "wind", "next-field"), plain, tmp_path / "plain")
+    assert not isinstance(model.denoiser, Corrective)
+    assert not (tmp_path / "plain" / "mean").exists()
+
+
+def test_a_regression_first_is_for_what_comes_next_alone(tmp_path: Path):
+    recipe = small("field").model_copy(update={"objective": ObjectiveSection(regression=0.5)})
+    with pytest.raises(UserError, match="leave out --regression"):
+        train(of_dataset(waves(), "wind"), recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_line_says_what_to_do(tmp_path: Path):

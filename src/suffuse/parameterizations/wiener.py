@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from suffuse.operators.spectrum import cosines, from_cosines, hartley
 from suffuse.parameterizations.affine import EDM
+from suffuse.parameterizations.apart import axis_apart, conditional
 from suffuse.parameterizations.base import Parameterization
 from suffuse.parameterizations.spread import Spread
 from suffuse.posteriors import Normal
@@ -32,8 +33,11 @@ class Wiener(nn.Module, Parameterization):
     the input is scaled as a whole. A network of ``EDM`` has to learn the spectrum first, and learns it last where there
     is little noise: at :math:`\sigma_t = s / 5` fields of climate were left noisy by it as long as it was trained.
 
-    Where elements have times of their own, what the filter does better than ``EDM`` is found as if all were as noisy as
-    the noisiest, and an element takes of it the share that its own noise is of that one's.
+    Where elements have times of their own that differ along one axis of up to 32 elements, as between frames that are
+    known and others that are not, an output of 0 is what a Gaussian knows of the one by the other, and the output is
+    in units of what that leaves. Where they differ along several, or along one of several circles, what the filter does
+    better than ``EDM`` is found as if all were as noisy as the noisiest, and an element takes of it the share that its
+    own noise is of that one's.
 
     An item of another size is thought to have the same power at the same number of waves per element, and the mean
     stretched.
@@ -91,8 +95,17 @@ class Wiener(nn.Module, Parameterization):
 
     def weight(self, t: Time, process: Gaussian, like: Tensor) -> Tensor:
         r"""One over the mean of :math:`c_{\text{out}}^2`: unit error, on average, of what the filter leaves."""
-        left = self._left(*process.coordinates(t, like), like) ** 2
-        return expand(1 / left.flatten(1).mean(1), like)
+        return expand(1 / self._variance(as_time(t, like), process, like).expand_as(like).flatten(1).mean(1), like)
+
+    def _variance(self, t: Tensor, process: Gaussian, like: Tensor) -> Tensor:
+        """What the filter leaves of coefficients; where times differ along an axis, of elements along that."""
+        if t.ndim < 2:
+            return self._left(*process.coordinates(t, like), like) ** 2
+        axis = self._axis(t, like)
+        if axis is not None:
+            return self._conditional(torch.zeros_like(like), t, process, axis)[1].movedim(-1, axis)
+        left = self._left(*process.coordinates(latest(t), like), like) ** 2
+        return _share(t, process, like) ** 2 * expand(left.expand_as(like).flatten(1).mean(1), like)
 
     def spread(self, x_t: Tensor, t: Time, process: Gaussian) -> Spread:
         """What the filter leaves, at the noisiest of the times of elements."""
@@ -109,17 +122,45 @@ class Wiener(nn.Module, Parameterization):
         t, output = as_time(t, x_t), output.to(x_t.dtype)
         if t.ndim < 2:
             return Normal(self._filtered(output, x_t, *process.coordinates(t, x_t)))
+        axis = self._axis(t, x_t)
+        if axis is not None:
+            return Normal(self._apart(output, x_t, t, process, axis))
         last = latest(t)
         alpha_t, (alpha, sigma) = process.coordinates(t, x_t)[0], process.coordinates(last, x_t)
-        level, noisiest = expand(process.level(t), x_t), expand(process.level(last), x_t)
         alike = x_t * torch.where(alpha_t > 0, alpha / alpha_t, 1)
         better = self._filtered(output, alike, alpha, sigma) - self.form.posterior(output, alike, last, process).mean
-        share = ((noisiest - level) / 2).exp().to(x_t.dtype)
-        return Normal(self.form.posterior(output, x_t, t, process).mean + share * better)
+        return Normal(self.form.posterior(output, x_t, t, process).mean + _share(t, process, x_t) * better)
+
+    def _axis(self, t: Tensor, like: Tensor) -> int | None:
+        """The one axis along which times differ and coefficients can be told apart; Hartley's do not factor."""
+        axis = axis_apart(t, like)
+        return None if axis in self._circles and len(self._circles) > 1 else axis
+
+    def _conditional(self, y: Tensor, t: Tensor, process: Gaussian, axis: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of what differs from the mean, the axis last: elements along it, else coefficients."""
+        for other in set(range(2, t.ndim)) - {axis}:
+            t = t.narrow(other, 0, 1)
+        alpha_t, sigma_t = process.coordinates(t, y)
+        seen = self._to(torch.where(alpha_t > 0, y / alpha_t - self._mean(y), 0), axis).movedim(axis, -1)
+        power = self._power(y).movedim(axis - 1, -1)
+        return conditional(seen, ((alpha_t / sigma_t) ** 2).movedim(axis, -1), power, self._modes(y, axis))
+
+    def _apart(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian, axis: int) -> Tensor:
+        """Exact for Gaussian data where times differ along one axis: coefficients of the others are independent."""
+        known, variance = self._conditional(x_t, t, process, axis)
+        left = self._left(*process.coordinates(latest(t), x_t), x_t).expand_as(x_t)
+        alike = (left**2).movedim(axis, -1) @ self._modes(x_t, axis) ** 2  # were all as noisy as the noisiest
+        open_ = self._to(self._back(left * self._to(output)), axis).movedim(axis, -1)
+        return self._mean(x_t) + self._back((known + (variance / alike).sqrt() * open_).movedim(-1, axis), axis)
+
+    def _modes(self, like: Tensor, axis: int) -> Tensor:
+        """(n, n): a row for each coefficient along an axis."""
+        eye = torch.eye(like.shape[axis], dtype=like.dtype, device=like.device)
+        return hartley(eye, [0]) if axis in self._circles else cosines(eye, [0])
 
     def _filtered(self, output: Tensor, x_t: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         power = self._power(x_t)
-        mean = _resized(self.mean, x_t.shape[2:], 0.5).to(x_t.dtype)
+        mean = self._mean(x_t)
         kept = alpha_t * power / (alpha_t**2 * power + sigma_t**2) * self._to(x_t - alpha_t * mean)
         return mean + self._back(kept + self._left(alpha_t, sigma_t, x_t) * self._to(output))
 
@@ -128,16 +169,28 @@ class Wiener(nn.Module, Parameterization):
         power = self._power(like)
         return sigma_t * (power / (alpha_t**2 * power + sigma_t**2)).sqrt()
 
+    def _mean(self, like: Tensor) -> Tensor:
+        return _resized(self.mean, like.shape[2:], 0.5).to(like.dtype)
+
     def _power(self, like: Tensor) -> Tensor:
         return _resized(self.spectrum, like.shape[2:], 0).to(like.dtype)
 
-    def _to(self, x: Tensor) -> Tensor:
-        x = hartley(x, self._circles) if self._circles else x
-        return cosines(x, self._lines)
+    def _to(self, x: Tensor, but: int | None = None) -> Tensor:
+        """Coefficients; along one axis elements, where that is asked for."""
+        circles, lines = (tuple(axis for axis in axes if axis != but) for axes in (self._circles, self._lines))
+        return cosines(hartley(x, circles) if circles else x, lines)
 
-    def _back(self, c: Tensor) -> Tensor:
-        x = from_cosines(c, self._lines)
-        return hartley(x, self._circles) if self._circles else x
+    def _back(self, c: Tensor, but: int | None = None) -> Tensor:
+        """The inverse."""
+        circles, lines = (tuple(axis for axis in axes if axis != but) for axes in (self._circles, self._lines))
+        x = from_cosines(c, lines)
+        return hartley(x, circles) if circles else x
+
+
+def _share(t: Tensor, process: Gaussian, like: Tensor) -> Tensor:
+    """The noise of each element, as a share of that of the noisiest."""
+    level, noisiest = expand(process.level(t), like), expand(process.level(latest(t)), like)
+    return ((noisiest - level) / 2).exp().to(like.dtype)
 
 
 def _resized(values: Tensor, sizes: Sequence[int], centre: float) -> Tensor:

@@ -14,9 +14,10 @@ from suffuse.codecs.pictures import SOURCE, TARGET
 from suffuse.data.base import Source
 from suffuse.data.fields import FieldSource, circles
 from suffuse.data.report import Report
-from suffuse.denoiser import Denoiser
+from suffuse.denoiser import Corrective, Denoiser
 from suffuse.errors import UserError
 from suffuse.networks.located import Located
+from suffuse.networks.unseen import Unseen
 from suffuse.objectives import Objective
 from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Places
@@ -95,12 +96,9 @@ class FieldKind(Kind):
         self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
     ) -> Denoiser:
         """See the base class."""
-        recipe, fields = self.filled(recipe), _fields(codec)
-        shape, maps = fields.shape, fields.maps()
-        rounds = [fields.grid.axes.index(axis) for axis in fields.grid.periodic]
-        seen = (2 * shape[0] + len(maps), *shape[1:])
-        network = Located(build_network(recipe.network, seen, conditions, shape[0], rounds), maps)
-        return build_denoiser(network, recipe.process, sigma_data, shape, rounds)
+        fields = _fields(codec)
+        network = _network(self.filled(recipe), fields, conditions)
+        return build_denoiser(network, recipe.process, sigma_data, fields.shape, _rounds(fields))
 
     def objective(self, recipe: Recipe, form: Parameterization) -> Objective:
         """With places that are known, or a variable."""
@@ -112,7 +110,7 @@ class FieldKind(Kind):
 class NextFieldKind(FieldKind):
     """What comes after a field: its change, by a network that is told what is now."""
 
-    name = "next-field"
+    name, regresses = "next-field", True
     given = 0.0
 
     def filled(self, recipe: Recipe) -> Recipe:
@@ -124,7 +122,7 @@ class NextFieldKind(FieldKind):
         return super().filled(
             recipe.model_copy(
                 update={
-                    "objective": fill(recipe.objective, time_law="uniform"),
+                    "objective": fill(recipe.objective, time_law="uniform", regression=0.5),
                     "sampling": fill(recipe.sampling, sampler="sde2"),
                 }
             )
@@ -135,6 +133,22 @@ class NextFieldKind(FieldKind):
         assert isinstance(source, FieldSource)
         fields, names = _fitted(recipe, source, report), _predicted(recipe, source)
         return ChangeCodec.fit(fields, names, (source.raw([p])[0] for p in _some(report)), source.step())
+
+    def rest(self, codec: Codec, units: Tensor) -> ChangeCodec:
+        """Of smaller changes."""
+        assert isinstance(codec, ChangeCodec)
+        each = zip(codec.fields.names, units.flatten().tolist(), strict=True)
+        return ChangeCodec(codec.present, {name: unit * codec.scales[name] for name, unit in each}, codec.step)
+
+    def denoiser(
+        self, recipe: Recipe, codec: Codec, conditions: Mapping[str, ConditionCodec], sigma_data: float
+    ) -> Denoiser:
+        """About the answer of a regression by a network of the same size, where the recipe has one."""
+        recipe = self.filled(recipe)
+        rest = super().denoiser(recipe, codec, conditions, sigma_data)
+        if not recipe.objective.regression:
+            return rest
+        return Corrective(Unseen(_network(recipe, _fields(codec), conditions)), rest)
 
     def packer(self, recipe: Recipe, codec: Codec) -> ChangePacker:
         """Of what is now, and how it changes."""
@@ -159,6 +173,17 @@ def _fields(codec: Codec) -> FieldCodec:
         return codec.fields
     assert isinstance(codec, FieldCodec)
     return codec
+
+
+def _network(recipe: Recipe, fields: FieldCodec, conditions: Mapping[str, ConditionCodec]) -> Located:
+    shape, maps = fields.shape, fields.maps()
+    seen = (2 * shape[0] + len(maps), *shape[1:])
+    return Located(build_network(recipe.network, seen, conditions, shape[0], _rounds(fields)), maps)
+
+
+def _rounds(fields: FieldCodec) -> list[int]:
+    """Space axes that close to a circle, from 0."""
+    return [fields.grid.axes.index(axis) for axis in fields.grid.periodic]
 
 
 def _fitted(recipe: Recipe, source: Source, report: Report) -> FieldCodec:

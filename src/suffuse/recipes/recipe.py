@@ -173,6 +173,13 @@ class ObjectiveSection(Section):
         le=1,
         description="share of items shown without their condition; by default a tenth, and none of label maps",
     )
+    regression: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="what comes next in fields: share of the budget for a network that answers at once, whose error is "
+        "all that the model then has to draw; by default half, and 0 for none",
+    )
     given: float | None = Field(
         default=None,
         ge=0,

@@ -15,7 +15,9 @@ FORMAT = 1
 """Version of a checkpoint; another one is refused."""
 TRAINER = "trainer.json"
 _FOLDER = "checkpoints"
-_ALLOWED = {"data-report.json"}
+MEAN = "mean"
+"""Folder of a run with the training of the regression that comes first, where there is one."""
+_ALLOWED = {"data-report.json", MEAN}
 """What may be in a run folder before its first checkpoint."""
 _KEPT = 2
 

@@ -91,6 +91,16 @@ class TrainingConfig(BaseModel):
             return "images", float(self.images)
         return "minutes", self.minutes or _DEFAULT_MINUTES
 
+    def part(self, share: float) -> "TrainingConfig":
+        """The same with a share of the budget.
+
+        Example:
+            >>> TrainingConfig(steps=100).part(0.25).budget
+            ('steps', 25.0)
+        """
+        unit, amount = self.budget
+        return self.model_copy(update={unit: amount * share if unit == "minutes" else max(1, round(amount * share))})
+
     @property
     def evaluation(self) -> float:
         """Amount between measurements, in the budget's unit."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from suffuse.objectives import EARLIEST
+from suffuse.objectives import EARLIEST, When
 from suffuse.rng import Streams
 from suffuse.training.batches import Batch, Data
 from suffuse.training.config import TrainingConfig
@@ -119,8 +119,7 @@ class HeldOut:
         x_t = process.corrupt(x0, t, rng, source)
         with self._loss.precision(device):
             posterior = denoiser(x_t, t, chunk.condition)
-            density = objective.law.density(t)
-            own = objective.weight(process, x0, x_t, posterior, t, density)
+            own = objective.weight(process, x0, x_t, posterior, When(t, objective.law.density(t), t))
         level, nothing = process.level(t), torch.full_like(t, torch.nan)
         columns = [
             t,
