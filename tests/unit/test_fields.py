@@ -393,7 +393,7 @@ def test_a_training_that_ended_between_regression_and_rest_goes_on_to_the_bit(fo
 def test_what_comes_next_is_drawn_about_a_regression_unless_told_otherwise(follower: Model, tmp_path: Path):
     denoiser, now = follower.denoiser, waves().isel(time=3)
     assert isinstance(denoiser, Corrective)
-    assert follower.recipe.objective.regression == 0.5
+    assert follower.recipe.objective.regression == 0.8
     _, told, _ = follower.start({"source": [now]}, [0])
     with torch.no_grad():
         expected = denoiser.expected(torch.zeros(1, *follower.codec.shape), told)

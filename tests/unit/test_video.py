@@ -530,7 +530,7 @@ def test_what_is_drawn_and_filled_is_measured(trained: tuple[Path, Model]):
     last = found["PSNR next"].reference
     assert last is not None
     assert last.value == pytest.approx(by_hand[1], abs=1e-3)
-    assert blend.found.value < blend.reference.value + 3  # after four steps little is known but a spectrum
+    assert blend.found.value > blend.reference.value  # four steps are none, but the spectrum is of these clips
     near = found["Frechet distance"]
     assert near.reference is not None
     assert near.found.value > 10 * near.reference.value

@@ -29,7 +29,7 @@ from suffuse.rolling import rollout
 from suffuse.samplers import sample
 from suffuse.training.config import TrainingConfig
 
-_TRAINED, _TESTED, _FRAMES = 160, 6, 56
+_TRAINED, _TESTED, _FRAMES = 320, 6, 56
 """Runs to train on, others to test with, and states of each."""
 _AHEAD, _DRAWS, _ONE_STEP = 50, 4, 8
 """Steps of a rollout, its draws, and draws of a single step."""

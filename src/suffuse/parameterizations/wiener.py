@@ -94,18 +94,17 @@ class Wiener(nn.Module, Parameterization):
         self.spectrum.copy_(variance[0].clamp(min=_LEAST * max(float(variance.mean()), self.sigma_data**2)))
 
     def weight(self, t: Time, process: Gaussian, like: Tensor) -> Tensor:
-        r"""One over the mean of :math:`c_{\text{out}}^2`: unit error, on average, of what the filter leaves."""
-        return expand(1 / self._variance(as_time(t, like), process, like).expand_as(like).flatten(1).mean(1), like)
+        r"""One over the mean of :math:`c_{\text{out}}^2`: unit error, on average, of what the filter leaves.
 
-    def _variance(self, t: Tensor, process: Gaussian, like: Tensor) -> Tensor:
-        """What the filter leaves of coefficients; where times differ along an axis, of elements along that."""
-        if t.ndim < 2:
-            return self._left(*process.coordinates(t, like), like) ** 2
-        axis = self._axis(t, like)
-        if axis is not None:
-            return self._conditional(torch.zeros_like(like), t, process, axis)[1].movedim(-1, axis)
-        left = self._left(*process.coordinates(latest(t), like), like) ** 2
-        return _share(t, process, like) ** 2 * expand(left.expand_as(like).flatten(1).mean(1), like)
+        Where elements have times that differ along several axes, as at the latest.
+        """
+        t = as_time(t, like)
+        axis = self._axis(t, like) if t.ndim > 1 else None
+        if axis is None:
+            left = self._left(*process.coordinates(latest(t), like), like) ** 2
+        else:
+            left = self._conditional(torch.zeros_like(like), t, process, axis)[1]
+        return expand(1 / left.flatten(1).mean(1), like)
 
     def spread(self, x_t: Tensor, t: Time, process: Gaussian) -> Spread:
         """What the filter leaves, at the noisiest of the times of elements."""
@@ -129,7 +128,9 @@ class Wiener(nn.Module, Parameterization):
         alpha_t, (alpha, sigma) = process.coordinates(t, x_t)[0], process.coordinates(last, x_t)
         alike = x_t * torch.where(alpha_t > 0, alpha / alpha_t, 1)
         better = self._filtered(output, alike, alpha, sigma) - self.form.posterior(output, alike, last, process).mean
-        return Normal(self.form.posterior(output, x_t, t, process).mean + _share(t, process, x_t) * better)
+        level, noisiest = expand(process.level(t), x_t), expand(process.level(last), x_t)
+        share = ((noisiest - level) / 2).exp().to(x_t.dtype)
+        return Normal(self.form.posterior(output, x_t, t, process).mean + share * better)
 
     def _axis(self, t: Tensor, like: Tensor) -> int | None:
         """The one axis along which times differ and coefficients can be told apart; Hartley's do not factor."""
@@ -185,12 +186,6 @@ class Wiener(nn.Module, Parameterization):
         circles, lines = (tuple(axis for axis in axes if axis != but) for axes in (self._circles, self._lines))
         x = from_cosines(c, lines)
         return hartley(x, circles) if circles else x
-
-
-def _share(t: Tensor, process: Gaussian, like: Tensor) -> Tensor:
-    """The noise of each element, as a share of that of the noisiest."""
-    level, noisiest = expand(process.level(t), like), expand(process.level(latest(t)), like)
-    return ((noisiest - level) / 2).exp().to(like.dtype)
 
 
 def _resized(values: Tensor, sizes: Sequence[int], centre: float) -> Tensor:
