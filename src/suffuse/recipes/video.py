@@ -30,8 +30,8 @@ class VideoKind(Kind):
     def filled(self, recipe: Recipe) -> Recipe:
         """See the base class.
 
-        A walk takes fresh noise at every step, which mends what a network got wrong before: by one that does not, frames
-        in between were 2.5 times as far from real ones.
+        A walk takes fresh noise at every step, which mends what a network got wrong before, and pays where it learned
+        for minutes; see docs/video.md for figures.
         """
         if recipe.network.network == "mlp":
             raise UserError("videos are learned by a unet or a transformer, not by an mlp; leave out --network")
