@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,7 @@ from suffuse.explaining import Glimpse, watched
 from suffuse.model import Model
 from suffuse.serving.asked import Files, Progress, Request
 from suffuse.serving.limits import Limits
-from suffuse.serving.store import FAULT, Job, Result, State, Store
+from suffuse.serving.store import FAULT, Job, Outcome, Result, State, Store
 from suffuse.serving.verbs import VERBS, Generate, generate_together
 
 _TOGETHER = 64
@@ -89,7 +90,7 @@ class Engine:
         self.models, self.store, self.limits, self.together, self.tally = dict(models), store, limits, together, Tally()
         self._waiting: list[Job] = []
         self._standing: dict[str, Standing] = {}
-        self._over: dict[str, threading.Event] = {}
+        self._over: dict[str, Future[Outcome]] = {}
         self._news, self._stopping, self._abandoning = threading.Condition(), False, False
         for job in store.pending():  # of a server that was killed
             if job.model in models and job.verb in VERBS:
@@ -120,8 +121,8 @@ class Engine:
         """Jobs that wait or run."""
         return len(self._standing)
 
-    def submit(self, model: str, verb: str, request: Request, files: Files) -> Job:
-        """Take a job on.
+    def submit(self, model: str, verb: str, request: Request, files: Files) -> tuple[Job, Future[Outcome]]:
+        """Take a job on; gives it, and how it will end.
 
         Raises:
             FullError: as many wait as are let to.
@@ -132,9 +133,9 @@ class Engine:
                 self.tally.refused += 1
                 raise FullError(self._expected())
             self.store.put(job)
-            self._take(job)
+            over = self._take(job)
             self._news.notify_all()
-        return job
+        return job, over
 
     def standing(self, id: str) -> Standing:
         """How far a job is; of one that is over, as it was never begun."""
@@ -155,11 +156,14 @@ class Engine:
     def wait(self, id: str, seconds: float) -> bool:
         """Wait until a job is over, but not longer; whether it is."""
         over = self._over.get(id)
-        return over is None or over.wait(seconds)
+        return over is None or over in wait([over], seconds).done
 
-    def _take(self, job: Job) -> None:
+    def _take(self, job: Job) -> Future[Outcome]:
+        over = Future[Outcome]()
+        over.set_running_or_notify_cancel()  # so that none of those who wait for it can cancel it for the others
         self._waiting.append(job)
-        self._standing[job.id], self._over[job.id] = Standing(), threading.Event()
+        self._standing[job.id], self._over[job.id] = Standing(), over
+        return over
 
     def _expected(self) -> float:
         """Seconds until a place is free: what a job took so far."""
@@ -172,7 +176,7 @@ class Engine:
         self._standing.pop(id, None)
         over = self._over.pop(id, None)
         if over is not None:
-            over.set()
+            over.set_result(Outcome(state, reason, result))
 
     def _work(self) -> None:
         while True:

@@ -60,6 +60,7 @@ def start(
         host=host,
         port=port,
         log_level="warning",
+        access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
     )
