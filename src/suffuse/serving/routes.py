@@ -191,18 +191,18 @@ JobOf = Annotated[Job, Depends(_job)]
 
 def _info(engine: Engine, job: Job) -> JobInfo:
     standing = engine.standing(job.id)
-    left = None
-    if standing.started is not None and standing.done and standing.total:
-        left = round((time.time() - standing.started) * (standing.total - standing.done) / standing.done, 1)
+    course, left = standing.course, None
+    if standing.started is not None and course.done and course.total:
+        left = round((time.time() - standing.started) * (course.total - course.done) / course.done, 1)
     return JobInfo(
         id=job.id,
         model=job.model,
         verb=job.verb,
         state=job.state,
         reason=job.reason,
-        done=standing.done,
-        total=standing.total,
-        evaluations=standing.evaluations,
+        done=course.done,
+        total=course.total,
+        evaluations=course.evaluations,
         seconds_left=left,
     )
 

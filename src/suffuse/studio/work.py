@@ -44,10 +44,10 @@ def following(
     seen: Glimpse | None = None
     try:
         while not wait([over], _TICK).done:
-            standing = engine.standing(job.id)
-            bar((standing.done, standing.total) if standing.total else 0.0, desc=f"{standing.evaluations} evaluations")
-            if standing.glimpse is not None and standing.glimpse is not seen:
-                seen = standing.glimpse
+            course = engine.standing(job.id).course
+            bar((course.done, course.total) if course.total else 0.0, desc=f"{course.evaluations} evaluations")
+            if course.glimpse is not None and course.glimpse is not seen:
+                seen = course.glimpse
                 yield seen
     finally:
         engine.cancel(job.id)
