@@ -514,6 +514,8 @@ def serve(
     tokens: Path | None = None,
     jobs: Path | None = None,
     queue: int = 64,
+    engine: Literal["ray"] | None = None,
+    workers: str | None = None,
 ) -> None:
     """Serve models over HTTP: a route for each verb, jobs with progress, and documentation at /docs.
 
@@ -524,10 +526,14 @@ def serve(
         tokens: text file of tokens that are let in, one on each line.
         jobs: file to keep jobs in, so that they survive a restart; by default jobs.sqlite in the first run folder.
         queue: jobs that may wait; more are told to come again.
+        engine: what does the work: by default this process; ray for workers of a Ray cluster, that of RAY_ADDRESS or
+            our own, kept by Ray Serve.
+        workers: processes that do it, as 4, or the least and the greatest number, as 1:4, between which it follows the
+            load; by default 1 and one for each GPU, or each CPU.
     """
     from suffuse.serving.start import start
 
-    start(runs, host, port, tokens, jobs, queue)
+    start(runs, host, port, tokens, jobs, queue, engine, workers)
 
 
 def studio(

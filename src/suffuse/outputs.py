@@ -1,7 +1,9 @@
 """Where samples go: a folder of pictures, or one file whose suffix says its form; and how they are shown."""
 
 import csv
+import io
 import json
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from suffuse.engraving import FORMS, piano_roll
 from suffuse.errors import UserError
 from suffuse.maps import maps, side_by_side, write_arrays, write_store
 from suffuse.music import Piece
-from suffuse.pictures import named, save_samples, sheet
+from suffuse.pictures import check_pictures, name_of, named, save_png, save_samples, sheet
 from suffuse.restoring import Restored
 from suffuse.sounds import SOUND_FORMS, portraits, write_sound
 from suffuse.training.checkpoint import replace
@@ -36,6 +38,23 @@ class Output(ABC):
         Raises:
             UserError: the path cannot be written, or its suffix is of no form that these items have.
         """
+
+    def files(self, items: Any, name: str) -> Mapping[str, bytes]:
+        """The content of the files that :meth:`save` writes, by their names below the folder that it writes into.
+
+        Args:
+            items: what ``Model.generate`` gives.
+            name: of a path as for :meth:`save`, in a folder of its own.
+
+        Raises:
+            UserError: the suffix is of no form that these items have.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.save(items, Path(folder) / name)
+            except UserError as error:
+                raise UserError(str(error).replace(f"{folder}/", "")) from error
+            return contents(Path(folder))
 
     def save_beside(self, before: Sequence[Any], items: Any, path: Path) -> Path:
         """Write items that were made from others, the same number from each, with these beside them where that shows.
@@ -95,6 +114,12 @@ def _tell(restored: Restored, operator: str, folder: Path) -> None:
     (folder / "restored.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, by their paths in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 @contextmanager
 def writing(folder: Path) -> Generator[None, None, None]:
     """Say in a sentence that a folder cannot be written to."""
@@ -113,6 +138,12 @@ class Pictures(Output):
     def save(self, items: Any, path: Path) -> Path:
         """Into a folder; see :func:`suffuse.pictures.save_samples`."""
         return save_samples(items, path)
+
+    def files(self, items: Any, name: str) -> Mapping[str, bytes]:
+        """See the base class; of one picture without the sheet, and all without a disk, which may take longer."""
+        check_pictures(items)
+        files = {f"{name}/{name_of(image)}": _png(image) for image in items}
+        return files if len(items) == 1 else files | {f"{name}/sheet.png": _png(sheet(items))}
 
     def save_beside(self, before: Sequence[Any], items: Any, path: Path) -> Path:
         """The sheet has a row for each picture: it, and what was made of it."""
@@ -139,6 +170,12 @@ class Pictures(Output):
             labelled(shown).save(path)
             _tell(restored, operator, folder)
         return path
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    save_png(image, stream)
+    return stream.getvalue()
 
 
 def _fitted(item: Any, size: tuple[int, int]) -> Image.Image:

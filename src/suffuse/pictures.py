@@ -70,6 +70,22 @@ def made_by(image: Image.Image) -> dict[str, Any]:
     return json.loads(image.info.get(METADATA, "{}"))
 
 
+def name_of(image: Image.Image) -> str:
+    """Of the file of a picture that says how it was made: its name, or its seed."""
+    made = made_by(image)
+    return f"{made['name'] if 'name' in made else format(made['seed'], '06d')}.png"
+
+
+def check_pictures(images: Sequence[Any]) -> None:
+    """Refuse samples that are no pictures.
+
+    Raises:
+        UserError: they are none.
+    """
+    if not all(isinstance(image, Image.Image) for image in images):
+        raise UserError("the samples of this model are no pictures, as of latents without their autoencoder")
+
+
 def rows_of(rows: Sequence[Sequence[Image.Image]], widest: int = 256) -> Image.Image:
     """Lay rows of pictures out below each other; those of a row have one size, which is shrunk to the widest.
 
@@ -102,13 +118,11 @@ def save_samples(images: Sequence[Any], folder: Path, rows: Sequence[Sequence[Im
     Raises:
         UserError: the samples are no pictures, or the folder cannot be written to.
     """
-    if not all(isinstance(image, Image.Image) for image in images):
-        raise UserError("the samples of this model are no pictures, as of latents without their autoencoder")
+    check_pictures(images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for image in images:
-            made = made_by(image)
-            save_png(image, folder / f"{made['name'] if 'name' in made else format(made['seed'], '06d')}.png")
+            save_png(image, folder / name_of(image))
         save_png(sheet(images) if rows is None else rows_of(rows), folder / "sheet.png")
     except OSError as error:
         raise UserError(f"cannot write the samples to {folder}: {error.strerror or error}") from error

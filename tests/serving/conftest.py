@@ -46,7 +46,7 @@ def start(run_folder: Path) -> Iterator[Start]:
     """Starts servers, and ends those that the tests left."""
     begun: list[Server] = []
 
-    def started(*arguments: object, token: str | None = None) -> Server:
+    def started(*arguments: object, token: str | None = None, seconds: float = 60.0) -> Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -61,7 +61,7 @@ def start(run_folder: Path) -> Iterator[Start]:
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60)
         server = Server(process, client, port)
         begun.append(server)
-        end = time.monotonic() + 60
+        end = time.monotonic() + seconds
         while True:
             try:
                 if client.get("/health").status_code == 200:

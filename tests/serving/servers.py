@@ -24,9 +24,9 @@ class Server:
             assert time.monotonic() < end, job
             time.sleep(0.02)
 
-    def begun(self, id: str) -> dict[str, object]:
+    def begun(self, id: str, seconds: float = 30.0) -> dict[str, object]:
         """Waits until the network has been asked for a job."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + seconds
         while True:
             job = self.client.get(f"/v1/jobs/{id}").json()
             if job["evaluations"]:

@@ -1,19 +1,16 @@
 """Workers of a Ray cluster that draw the files of a plan."""
 
 import itertools
-import logging
-import os
-import secrets
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from suffuse.cluster import connected, room
 from suffuse.errors import UserError
 from suffuse.model import Model
 from suffuse.progress import Progress
@@ -23,13 +20,6 @@ from suffuse.store import fingerprint, load
 
 _RETRIES = 3
 """Times that a file is begun again where its worker is lost; what kills four of them is no accident."""
-_OBJECTS = 2**27
-"""Bytes for what workers hand to each other, which is nothing but numbers."""
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
-"""An address where there is nothing is asked for a minute, not for a quarter of an hour."""
-_CLOSED = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-"""Ray runs what it is sent: one of our own listens at this machine's own address alone, and to who knows a secret."""
 
 
 def generate(run: Path, plan: Plan, folder: Path, workers: int | None = None) -> None:
@@ -55,11 +45,11 @@ def generate(run: Path, plan: Plan, folder: Path, workers: int | None = None) ->
         if not missing:
             return
         try:
-            with _cluster(workers) as ray:
-                kind, room = _room(ray)
+            with connected("drawing with --engine ray", workers) as ray:
+                kind, most = room(ray)
                 actor = ray.remote(Drawer).options(**{kind: 1})
                 arguments = run.resolve(), plan, folder.resolve()
-                for drawn in _drawn(ray, lambda: actor.remote(*arguments), workers or room, missing):
+                for drawn in _drawn(ray, lambda: actor.remote(*arguments), workers or most, missing):
                     done += drawn
                     progress.to(done, plan.n)
         except KeyboardInterrupt:
@@ -91,46 +81,6 @@ class Drawer:
     def draw(self, number: int) -> int:
         """See :func:`suffuse.scale.shards.draw`."""
         return draw(self.model, self.plan, number, self.folder)
-
-
-@contextmanager
-def _cluster(workers: int | None) -> Generator[Any, None, None]:
-    """Ray, connected: to the cluster that ``RAY_ADDRESS`` names, or to one that lives as long as this call."""
-    address = os.environ.get("RAY_ADDRESS")
-    if not address and "ray" in sys.modules:
-        raise UserError("Ray was imported before this, too early to keep its ports to this machine; set RAY_ADDRESS")
-    secret = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in (_QUIET | (_IMPATIENT if address else _CLOSED | secret)).items():
-        os.environ.setdefault(name, value)  # before the import, which reads them
-    try:
-        import ray
-    except ImportError as missing:
-        raise UserError("drawing with --engine ray needs Ray: pip install 'suffuse[ray]'") from missing
-    if address:
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
-            raise UserError(f"there is no Ray cluster at {address}, which RAY_ADDRESS names") from error
-    else:
-        ray.init(
-            "local",
-            num_cpus=workers or os.cpu_count(),
-            include_dashboard=False,
-            object_store_memory=_OBJECTS,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _room(ray: Any) -> tuple[str, int]:
-    """What a worker needs one of, and how many the cluster has."""
-    there = ray.cluster_resources()
-    kind, name = ("num_gpus", "GPU") if there.get("GPU") else ("num_cpus", "CPU")
-    return kind, max(1, int(there.get(name, 1)))
 
 
 def _drawn(ray: Any, start: Callable[[], Any], workers: int, numbers: Sequence[int]) -> Iterator[int]:

@@ -19,6 +19,7 @@ from suffuse.serving.engine import Engine, FullError
 from suffuse.serving.limits import Limits
 from suffuse.serving.store import Store
 from suffuse.serving.tokens import Tokens
+from suffuse.serving.worker import Worker
 
 _OPEN = ("/health", "/ready")
 """Paths that need no token."""
@@ -51,6 +52,7 @@ def create_app(
     limits: Limits | None = None,
     tokens: Tokens | None = None,
     together: bool = True,
+    worker: Worker | None = None,
 ) -> FastAPI:
     """The API of some models.
 
@@ -60,9 +62,10 @@ def create_app(
         limits: on what is taken on.
         tokens: that are let in.
         together: whether compatible requests are walked in one batch.
+        worker: who does the work; by default this process.
     """
     limits = limits or Limits()
-    engine = Engine(models, store, limits, together)
+    engine = Engine(models, store, limits, together, worker)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

@@ -1,22 +1,22 @@
-"""One thread that does what was asked for, in the order that it was asked for, companions together."""
+"""What was asked for, done in the order that it was asked for, companions together, by whoever does the work."""
 
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
-import torch
 from pydantic import ValidationError
 
 from suffuse.errors import UserError
-from suffuse.explaining import Glimpse, watched
 from suffuse.model import Model
-from suffuse.serving.asked import Files, Progress, Request
+from suffuse.serving.asked import Files, Request
 from suffuse.serving.limits import Limits
-from suffuse.serving.store import FAULT, Job, Result, State, Store
-from suffuse.serving.verbs import VERBS, Generate, generate_together
+from suffuse.serving.store import FAULT, Job, Outcome, Result, State, Store
+from suffuse.serving.verbs import VERBS, Generate
+from suffuse.serving.worker import Batch, Course, Here, Stopped, Worker
 
 _TOGETHER = 64
 """Samples that are walked in one batch, at most, where requests are put together."""
@@ -35,33 +35,19 @@ _PATIENCE = 10.0
 """Seconds that a job which runs is let to finish in when the server stops; then it is done again by the next."""
 
 
-class _Cancelled(Exception):
-    """Nobody waits for what is being done."""
-
-
-class _Abandoned(Exception):
-    """The server stops, and leaves what is being done to the next one."""
-
-
 @dataclass
 class Standing:
     """How far a job that is not over has come.
 
     Args:
-        done: parts that are done.
-        total: parts in all, or 0 where that is not known yet.
-        evaluations: of the network so far.
+        course: of the batch that it is done in.
         started: when it was begun, or None.
         cancelled: whether nobody waits for it any more.
-        glimpse: the last moment of its walk, or None.
     """
 
-    done: int = 0
-    total: int = 0
-    evaluations: int = 0
+    course: Course = field(default_factory=Course)
     started: float | None = None
     cancelled: bool = False
-    glimpse: Glimpse | None = None
 
 
 @dataclass
@@ -76,40 +62,60 @@ class Tally:
 
 
 class Engine:
-    """Jobs of some models, done one after the other; requests that can be walked in one batch are.
+    """Jobs of some models; requests that can be walked in one batch are.
 
     Args:
         models: by name.
         store: where the jobs are kept.
         limits: on what is taken on.
         together: whether companions are walked in one batch.
+        worker: who does them; by default this process, one after the other.
     """
 
-    def __init__(self, models: Mapping[str, Model], store: Store, limits: Limits, together: bool = True) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        store: Store,
+        limits: Limits,
+        together: bool = True,
+        worker: Worker | None = None,
+    ) -> None:
         self.models, self.store, self.limits, self.together, self.tally = dict(models), store, limits, together, Tally()
+        self.worker = worker or Here(self.models, limits)
         self._waiting: list[Job] = []
         self._standing: dict[str, Standing] = {}
-        self._over: dict[str, threading.Event] = {}
+        self._over: dict[str, Future[Outcome]] = {}
         self._news, self._stopping, self._abandoning = threading.Condition(), False, False
         for job in store.pending():  # of a server that was killed
             if job.model in models and job.verb in VERBS:
                 self._take(job)
             else:
                 store.move(job.id, State.FAILED, f"the model {job.model} is no longer served")
-        self._thread = threading.Thread(target=self._work, name="suffuse-engine", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"suffuse-engine-{place}", daemon=True)
+            for place in range(self.worker.places)
+        ]
 
     def start(self) -> None:
         """Begin to work."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Finish what runs, unless that takes long, and leave the rest in the store, for the next server."""
         with self._news:
             self._stopping = True
             self._news.notify_all()
-        self._thread.join(_PATIENCE)
-        self._abandoning = True
-        self._thread.join()
+        end = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        with self._news:
+            self._abandoning = True
+            for standing in self._standing.values():
+                standing.course.stop()
+        for thread in self._threads:
+            thread.join()
+        self.worker.close()
 
     def add(self, name: str, model: Model) -> None:
         """Serve a model from now on, in the place of any that had this name."""
@@ -120,8 +126,8 @@ class Engine:
         """Jobs that wait or run."""
         return len(self._standing)
 
-    def submit(self, model: str, verb: str, request: Request, files: Files) -> Job:
-        """Take a job on.
+    def submit(self, model: str, verb: str, request: Request, files: Files) -> tuple[Job, Future[Outcome]]:
+        """Take a job on; gives it, and how it will end.
 
         Raises:
             FullError: as many wait as are let to.
@@ -132,9 +138,9 @@ class Engine:
                 self.tally.refused += 1
                 raise FullError(self._expected())
             self.store.put(job)
-            self._take(job)
+            over = self._take(job)
             self._news.notify_all()
-        return job
+        return job, over
 
     def standing(self, id: str) -> Standing:
         """How far a job is; of one that is over, as it was never begun."""
@@ -150,21 +156,30 @@ class Engine:
             if any(job.id == id for job in self._waiting):
                 self._waiting = [job for job in self._waiting if job.id != id]
                 self._end(id, State.CANCELLED)
+            elif self._unwanted(standing.course):
+                standing.course.stop()
         return True
 
     def wait(self, id: str, seconds: float) -> bool:
         """Wait until a job is over, but not longer; whether it is."""
         over = self._over.get(id)
-        return over is None or over.wait(seconds)
+        return over is None or over in wait([over], seconds).done
 
-    def _take(self, job: Job) -> None:
+    def _take(self, job: Job) -> Future[Outcome]:
+        over = Future[Outcome]()
+        over.set_running_or_notify_cancel()  # so that none of those who wait for it can cancel it for the others
         self._waiting.append(job)
-        self._standing[job.id], self._over[job.id] = Standing(), threading.Event()
+        self._standing[job.id], self._over[job.id] = Standing(), over
+        return over
 
     def _expected(self) -> float:
         """Seconds until a place is free: what a job took so far."""
         finished = sum(self.tally.over.values())
-        return max(1.0, self.tally.seconds / finished) if finished else 1.0
+        return max(1.0, self.tally.seconds / finished / self.worker.places) if finished else 1.0
+
+    def _unwanted(self, course: Course) -> bool:
+        """Whether nobody waits for any job of a batch."""
+        return all(standing.cancelled for standing in self._standing.values() if standing.course is course)
 
     def _end(self, id: str, state: State, reason: str | None = None, result: Result | None = None) -> None:
         self.store.move(id, state, reason, result)
@@ -172,7 +187,7 @@ class Engine:
         self._standing.pop(id, None)
         over = self._over.pop(id, None)
         if over is not None:
-            over.set()
+            over.set_result(Outcome(state, reason, result))
 
     def _work(self) -> None:
         while True:
@@ -205,59 +220,45 @@ class Engine:
 
     def _do(self, jobs: Sequence[Job]) -> None:
         """Do jobs in one go; where several fail together, each is done for itself, so that none spoils the others."""
-        model, standings = self.models[jobs[0].model], [self._standing[job.id] for job in jobs]
-
-        def progress(done: int, total: int) -> None:
-            for standing in standings:
-                standing.done, standing.total = done, total
-
-        def evaluated(*_: object) -> None:
-            for standing in standings:
-                standing.evaluations += 1
-            if self._abandoning:
-                raise _Abandoned
-            if all(standing.cancelled for standing in standings):
-                raise _Cancelled
-
-        def seen(glimpse: Glimpse) -> None:
-            if not torch.is_grad_enabled():  # else it would keep all that a gradient was taken through
-                for standing in standings:
-                    standing.glimpse = glimpse
-
-        start = time.perf_counter()
+        start, course = time.perf_counter(), self._embark(jobs)
         try:
-            with watched(model, seen), model.denoiser.register_forward_pre_hook(evaluated):
-                results = self._answers(model, jobs, progress)
-        except _Abandoned:
-            return
-        except _Cancelled:
-            self._all(jobs, State.CANCELLED)
+            requests = [_request(job) for job in jobs]
+            results = self.worker.do(Batch(jobs[0].model, requests, jobs[0].files), course)
+        except Stopped:
+            if not self._abandoning:  # else the next server does them
+                self._all(jobs, State.CANCELLED)
         except (UserError, ValidationError) as error:
             if len(jobs) > 1:
                 for job in jobs:
                     self._do([job])
-            else:
-                self._all(jobs, State.FAILED, str(error))
+                return
+            self._all(jobs, State.FAILED, str(error))
         except Exception:  # of our own; what it is concerns the log of the server alone
             _LOG.exception("job %s", jobs[0].id)
             self._all(jobs, State.FAILED, FAULT)
         else:
-            self.tally.batches += 1
-            self.tally.items += sum(_request(job).size for job in jobs)
-            for job, result, standing in zip(jobs, results, standings, strict=True):
-                with self._news:
-                    if standing.cancelled:
-                        self._end(job.id, State.CANCELLED)
-                    else:
-                        self._end(job.id, State.DONE, None, result)
-        self.tally.seconds += time.perf_counter() - start
+            self._done(jobs, requests, results)
+        with self._news:
+            self.tally.seconds += time.perf_counter() - start
 
-    def _answers(self, model: Model, jobs: Sequence[Job], progress: Progress) -> list[Result]:
-        requests = [_request(job) for job in jobs]
-        together = [request for request in requests if isinstance(request, Generate)]
-        if len(together) == len(jobs):
-            return generate_together(model, together, progress)
-        return [requests[0].answer(model, jobs[0].files, self.limits, progress)]
+    def _embark(self, jobs: Sequence[Job]) -> Course:
+        """One course for all of them, which is to stop at once where it is too late for it."""
+        course = Course()
+        with self._news:
+            for job in jobs:
+                self._standing[job.id].course = course
+            course.stopped = self._abandoning or self._unwanted(course)
+        return course
+
+    def _done(self, jobs: Sequence[Job], requests: Sequence[Request], results: Sequence[Result]) -> None:
+        with self._news:
+            self.tally.batches += 1
+            self.tally.items += sum(request.size for request in requests)
+            for job, result in zip(jobs, results, strict=True):
+                if self._standing[job.id].cancelled:
+                    self._end(job.id, State.CANCELLED)
+                else:
+                    self._end(job.id, State.DONE, None, result)
 
     def _all(self, jobs: Sequence[Job], state: State, reason: str | None = None) -> None:
         with self._news:

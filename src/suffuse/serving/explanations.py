@@ -13,6 +13,7 @@ from pydantic import Field
 from suffuse.errors import UserError
 from suffuse.explaining import belonging, densities, errors, walk
 from suffuse.model import Model
+from suffuse.outputs import contents
 from suffuse.serving.asked import Condition, Files, Guidance, Progress, Request, Seed, Steps, example, json_file
 from suffuse.serving.limits import Limits
 from suffuse.serving.payloads import packed, read
@@ -116,7 +117,7 @@ class Belonging(Request):
             raise UserError(f"one picture is looked at at a time, and the upload has {len(items)}")
         with tempfile.TemporaryDirectory() as folder:
             belonging(model, items[0], self.times, self.place, self.seed).save(Path(folder) / "belonging.png")
-            return packed(Path(folder))
+            return packed(contents(Path(folder)))
 
 
 def _film(frames: dict[str, Image.Image | str], times: Sequence[float]) -> Result:
@@ -127,4 +128,4 @@ def _film(frames: dict[str, Image.Image | str], times: Sequence[float]) -> Resul
             else:
                 frame.save(Path(folder) / f"{name}.png")
         (Path(folder) / TIMES).write_text(json.dumps([round(t, 6) for t in times]), encoding="utf-8")
-        return packed(Path(folder))
+        return packed(contents(Path(folder)))

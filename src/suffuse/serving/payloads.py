@@ -6,7 +6,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -133,24 +133,18 @@ def write(model: Model, items: Any, form: str | None = None) -> Result:
     suffix = Path(output.default).suffix
     if not suffix and form is not None:
         raise UserError(f"items of the kind {model.codec.kind} are sent in one form alone; leave out format")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            output.save(items, Path(folder) / (f"result.{form}" if form else f"result{suffix}"))
-        except UserError as error:
-            raise UserError(_without(folder, str(error))) from error
-        return packed(Path(folder))
+    return packed(output.files(items, f"result.{form}" if form else f"result{suffix}"))
 
 
-def packed(folder: Path) -> Result:
-    """The files of a folder: one as it is, several in a ZIP file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    items = [path for path in files if path.name not in _SHEETS]
+def packed(files: Mapping[str, bytes]) -> Result:
+    """Files by their paths: one as it is, several in a ZIP file."""
+    items = [path for path in map(PurePosixPath, files) if path.name not in _SHEETS]
     if len(items) == 1:
-        return Result(media(items[0].suffix), items[0].name, items[0].read_bytes())
+        return Result(media(items[0].suffix), items[0].name, files[str(items[0])])
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        for path in files:
-            archive.write(path, path.relative_to(folder).as_posix().removeprefix("result/"))
+        for path, data in files.items():
+            archive.writestr(path.removeprefix("result/"), data)
     return Result(media(".zip"), "result.zip", stream.getvalue())
 
 

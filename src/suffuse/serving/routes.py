@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -16,7 +17,7 @@ from suffuse.serving.asked import Request as Asked
 from suffuse.serving.engine import Engine
 from suffuse.serving.explanations import Densities, Walk
 from suffuse.serving.service import EngineOf
-from suffuse.serving.store import Job, State
+from suffuse.serving.store import Job, Outcome, State
 from suffuse.serving.verbs import VERBS, Generate
 
 ROUTER = APIRouter()
@@ -149,14 +150,29 @@ async def answered(engine: Engine, http: Request, model: str, verb: str, asked: 
         raise HTTPException(422, f"at most {limits.pixels} pixels are drawn at once, not {asked.pixels}")
     if (asked.model_dump().get("steps") or 0) > limits.steps:
         raise HTTPException(422, f"a walk has at most {limits.steps} steps")
-    job = await asyncio.to_thread(engine.submit, model, verb, asked, files)
+    job, over = await asyncio.to_thread(engine.submit, model, verb, asked, files)
     if "respond-async" in http.headers.get("prefer", ""):
         return JSONResponse(_info(engine, job).model_dump(), 202, {"Location": f"/v1/jobs/{job.id}"})
-    while not await asyncio.to_thread(engine.wait, job.id, _TICK):
-        if await http.is_disconnected():
-            engine.cancel(job.id)
-            return Response(status_code=499)
-    return await asyncio.to_thread(_result, engine, job.id)
+    outcome = await _awaited(http, over)
+    if outcome is None:
+        engine.cancel(job.id)
+        return Response(status_code=499)
+    return _answer(job.id, outcome)
+
+
+async def _awaited(http: Request, over: Future[Outcome]) -> Outcome | None:
+    """How a job ended, or None where the client has left before."""
+    ended, left = asyncio.wrap_future(over), asyncio.create_task(_left(http))
+    try:
+        await asyncio.wait((ended, left), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+    return ended.result() if ended.done() else None
+
+
+async def _left(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _found(engine: Engine, id: str) -> Job:
@@ -175,30 +191,35 @@ JobOf = Annotated[Job, Depends(_job)]
 
 def _info(engine: Engine, job: Job) -> JobInfo:
     standing = engine.standing(job.id)
-    left = None
-    if standing.started is not None and standing.done and standing.total:
-        left = round((time.time() - standing.started) * (standing.total - standing.done) / standing.done, 1)
+    course, left = standing.course, None
+    if standing.started is not None and course.done and course.total:
+        left = round((time.time() - standing.started) * (course.total - course.done) / course.done, 1)
     return JobInfo(
         id=job.id,
         model=job.model,
         verb=job.verb,
         state=job.state,
         reason=job.reason,
-        done=standing.done,
-        total=standing.total,
-        evaluations=standing.evaluations,
+        done=course.done,
+        total=course.total,
+        evaluations=course.evaluations,
         seconds_left=left,
     )
 
 
-def _result(engine: Engine, id: str) -> Response:
-    job, result = _found(engine, id), engine.store.result(id)
+def _outcome(engine: Engine, id: str) -> Outcome:
+    job = _found(engine, id)
+    return Outcome(job.state, job.reason, engine.store.result(id))
+
+
+def _answer(id: str, outcome: Outcome) -> Response:
+    result = outcome.result
     if result is not None:
         named = {"Content-Disposition": f'attachment; filename="{result.name}"', "X-Job": id}
         return Response(result.data, media_type=result.media, headers=named)
-    if job.state is State.FAILED:
-        raise HTTPException(500 if job.ours else 400, job.reason or "it failed")
-    raise HTTPException(409, f"the job is {job.state}, and has no result")
+    if outcome.state is State.FAILED:
+        raise HTTPException(500 if outcome.ours else 400, outcome.reason or "it failed")
+    raise HTTPException(409, f"the job is {outcome.state}, and has no result")
 
 
 @ROUTER.get("/v1/jobs/{id}", tags=["jobs"])
@@ -210,7 +231,7 @@ async def told(job: JobOf, engine: EngineOf) -> JobInfo:
 @ROUTER.get("/v1/jobs/{id}/result", tags=["jobs"], response_class=Response, responses={200: _ANSWERS[200]})
 async def result(id: str, engine: EngineOf) -> Response:
     """What it gave."""
-    return await asyncio.to_thread(_result, engine, id)
+    return _answer(id, await asyncio.to_thread(_outcome, engine, id))
 
 
 @ROUTER.delete("/v1/jobs/{id}", tags=["jobs"])

@@ -13,7 +13,7 @@ from suffuse.serving.prometheus import exposition
 ROUTER = APIRouter()
 
 
-def _engine_of(http: Request) -> Engine:
+async def _engine_of(http: Request) -> Engine:  # one that is not async would cost a thread for each request
     return http.app.state.engine
 
 

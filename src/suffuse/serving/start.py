@@ -1,14 +1,16 @@
 """A server from run folders: loaded, checked, and listening."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from suffuse.errors import UserError
 from suffuse.serving.tokens import Tokens, check_open
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn import Server
 
 
 def start(
@@ -18,6 +20,8 @@ def start(
     tokens: Path | None = None,
     jobs: Path | None = None,
     queue: int = 64,
+    engine: Literal["ray"] | None = None,
+    workers: str | None = None,
     page: Callable[["FastAPI"], str] | None = None,
 ) -> None:
     """Serve models until the process is told to stop; see :func:`suffuse.commands.serve`.
@@ -29,11 +33,13 @@ def start(
         tokens: file of those that are let in.
         jobs: file that jobs are kept in.
         queue: jobs that wait, at most.
+        engine: what does the work: by default this process.
+        workers: as for :class:`suffuse.serving.replicas.Replicas`, where Ray does it.
         page: puts a page for people on the server, and says where.
 
     Raises:
-        UserError: a model or the tokens cannot be read, other machines could ask without tokens, or the address is
-            taken.
+        UserError: a model or the tokens cannot be read, other machines could ask without tokens, the address is
+            taken, or Ray cannot do the work.
     """
     let_in = Tokens.read(tokens)
     check_open(host, let_in)
@@ -41,9 +47,11 @@ def start(
         raise UserError(f"at least one job must be let to wait, not {queue}")
     if not runs and page is None:
         raise UserError("nothing to serve; name the run folder of a trained model")
+    if workers is not None and engine is None:
+        raise UserError("--workers is for --engine ray; without it the server does the work itself")
     named = _named(runs)
     try:
-        import uvicorn
+        from uvicorn import Config, Server
 
         from suffuse.serving.app import create_app
     except ImportError as missing:
@@ -52,25 +60,42 @@ def start(
     from suffuse.serving.store import SQLite
     from suffuse.store import load
 
-    models = {name: load(run) for name, run in named.items()}
-    app = create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), Limits(queue=queue), let_in)
-    place = "/docs" if page is None else page(app)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    print(f"serving {', '.join(models) or 'no model yet'} at http://{host}:{port}; open http://{host}:{port}{place}")
-    server = uvicorn.Server(config)
+    models, limits = {name: load(run) for name, run in named.items()}, Limits(queue=queue)
+    with ExitStack() as opened:
+        worker = None
+        if engine is not None:
+            from suffuse.serving.replicas import Replicas
+
+            worker = Replicas(named, limits, workers, port)
+            opened.callback(worker.close)
+        app = create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), limits, let_in, worker=worker)
+        place = "/docs" if page is None else page(app)
+        print(
+            f"serving {', '.join(models) or 'no model yet'} at http://{host}:{port}; open http://{host}:{port}{place}"
+        )
+        _listen(
+            Server(
+                Config(
+                    app,
+                    host=host,
+                    port=port,
+                    log_level="warning",
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=10,
+                )
+            )
+        )
+
+
+def _listen(server: "Server") -> None:
     try:
         server.run()
-    except SystemExit as stop:
-        raise UserError(f"cannot listen at {host}:{port}; is it taken? --port takes another") from stop
+    except SystemExit:  # where it cannot listen, and where Ray has been told to stop
+        pass
     if not server.started:
-        raise UserError(f"cannot listen at {host}:{port}; is it taken? --port takes another")
+        where = f"{server.config.host}:{server.config.port}"
+        raise UserError(f"cannot listen at {where}; is it taken? --port takes another")
 
 
 def _named(runs: Sequence[Path]) -> Mapping[str, Path]:

@@ -57,11 +57,6 @@ class Job:
     created: float = field(default_factory=time.time)
     finished: float | None = None
 
-    @property
-    def ours(self) -> bool:
-        """Whether it failed by a fault of the server."""
-        return self.reason == FAULT
-
 
 @dataclass(frozen=True)
 class Result:
@@ -76,6 +71,26 @@ class Result:
     media: str
     name: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, or is so far.
+
+    Args:
+        state: what it has come to.
+        reason: why it failed, in a sentence.
+        result: what it gave.
+    """
+
+    state: State
+    reason: str | None = None
+    result: Result | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Whether it failed by a fault of the server."""
+        return self.reason == FAULT
 
 
 class Store(ABC):
@@ -115,6 +130,7 @@ create table if not exists jobs (id text primary key, model text, verb text, req
     created real, finished real, media text, name text, data blob);
 create table if not exists files (job text, name text, suffix text, data blob, primary key (job, name));
 create index if not exists by_state on jobs (state);
+create index if not exists by_finished on jobs (finished);
 """
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from suffuse.errors import UserError
 from suffuse.filling import hollowed
 from suffuse.model import Model
-from suffuse.outputs import output_of
+from suffuse.outputs import contents, output_of
 from suffuse.serving.asked import Condition, Files, Form, Guidance, Progress, Request, Seed, Steps, example, json_file
 from suffuse.serving.explanations import Belonging, Densities, Errors, Walk
 from suffuse.serving.limits import Limits
@@ -146,7 +146,7 @@ class Restore(Request):
                 raise UserError(str(error).replace(f"{folder}/", "")) from error
         with tempfile.TemporaryDirectory() as folder:
             output_of(model.codec.kind).save_restored(restored, self.operator, Path(folder))
-            return packed(Path(folder))
+            return packed(contents(Path(folder)))
 
 
 class Edit(Request):

@@ -1,6 +1,7 @@
 """Jobs of the page: the same that the server does for programs, followed while they run."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from typing import Any
 
 import gradio as gr
@@ -34,7 +35,7 @@ def following(
     """
     try:
         request = VERBS[verb].model_validate({name: value for name, value in options.items() if value is not None})
-        job = engine.submit(model, verb, request, files)
+        job, over = engine.submit(model, verb, request, files)
     except ValidationError as error:
         first = error.errors()[0]
         raise gr.Error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -42,19 +43,18 @@ def following(
         raise gr.Error(str(error)) from error
     seen: Glimpse | None = None
     try:
-        while not engine.wait(job.id, _TICK):
-            standing = engine.standing(job.id)
-            bar((standing.done, standing.total) if standing.total else 0.0, desc=f"{standing.evaluations} evaluations")
-            if standing.glimpse is not None and standing.glimpse is not seen:
-                seen = standing.glimpse
+        while not wait([over], _TICK).done:
+            course = engine.standing(job.id).course
+            bar((course.done, course.total) if course.total else 0.0, desc=f"{course.evaluations} evaluations")
+            if course.glimpse is not None and course.glimpse is not seen:
+                seen = course.glimpse
                 yield seen
     finally:
         engine.cancel(job.id)
-    result = engine.store.result(job.id)
-    if result is None:
-        kept = engine.store.get(job.id)
-        raise gr.Error((kept and kept.reason) or "it was cancelled")
-    yield result
+    outcome = over.result()
+    if outcome.result is None:
+        raise gr.Error(outcome.reason or "it was cancelled")
+    yield outcome.result
 
 
 def done(
