@@ -29,8 +29,8 @@ from suffuse.rolling import rollout
 from suffuse.samplers import sample
 from suffuse.training.config import TrainingConfig
 
-_TRAINED, _TESTED, _FRAMES = 320, 6, 56
-"""Runs to train on, others to test with, and states of each."""
+_TESTED, _FRAMES = 6, 56
+"""Runs to test with, and states of each run."""
 _AHEAD, _DRAWS, _ONE_STEP = 50, 4, 8
 """Steps of a rollout, its draws, and draws of a single step."""
 _EVERY = 9
@@ -53,7 +53,7 @@ def reaction(out: Path, minutes: float | None = None, seed: int = 0) -> None:
 def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: int) -> None:
     """Solve, train, draw what comes next, measure, and write it all into the run folder."""
     with Progress("solving", 2) as progress:
-        train = solved(problem, _TRAINED, _FRAMES, 0)
+        train = solved(problem, problem.bodies, _FRAMES, 0)
         progress.to(1, 2)
         test = Runs(problem, solved(problem, _TESTED, _FRAMES, 1))
     source = of_dataset(train, out.name, NEXT)
@@ -62,8 +62,8 @@ def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: 
             kind=NEXT, periodic=("y", "x"), target=",".join(problem.variables), condition=_numbers(source)
         ),
         network=NetworkSection(width=48, multipliers=(1, 2), blocks=1, attention=(), patch=2),
-        objective=ObjectiveSection(condition_dropout=0.0),
-        sampling=SamplingSection(sampler="sde2", sampling_steps=16),
+        objective=ObjectiveSection(condition_dropout=0.0, regression=problem.regression),
+        sampling=SamplingSection(sampler=problem.sampler, sampling_steps=problem.steps),
         training=TrainingConfig(
             batch=8,
             learning_rate=2e-3,

@@ -35,7 +35,11 @@ class Problem:
         skip: of these that come first.
         inner: time step of the solver.
         told: what a model is told of all that is given, at these times.
-        method: by which a draw is told the equation: what measured best for it.
+        bodies: that a model of it is trained on.
+        regression: share of the budget that a regression takes first, as measured best for it.
+        sampler: the way to walk, as measured best for it.
+        steps: evaluations of a walk.
+        method: by which a draw is told the equation, as measured best for it.
     """
 
     name: str
@@ -48,6 +52,10 @@ class Problem:
     skip: int
     inner: float
     told: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]]
+    bodies: int
+    regression: float
+    sampler: str
+    steps: int
     method: str
 
 
@@ -178,6 +186,10 @@ REACTION = Problem(
     skip=15,
     inner=1.0,
     told=_fed,
+    bodies=320,
+    regression=0.8,
+    sampler="ddim",
+    steps=8,
     method="moments",
 )
 HEAT = Problem(
@@ -195,5 +207,9 @@ HEAT = Problem(
     skip=2,
     inner=0.1,
     told=_heat_source,
+    bodies=160,
+    regression=0.0,
+    sampler="sde2",
+    steps=16,
     method="pigdm",
 )

@@ -122,7 +122,7 @@ class NextFieldKind(FieldKind):
         return super().filled(
             recipe.model_copy(
                 update={
-                    "objective": fill(recipe.objective, time_law="uniform", regression=0.8),
+                    "objective": fill(recipe.objective, time_law="uniform"),
                     "sampling": fill(recipe.sampling, sampler="sde2"),
                 }
             )

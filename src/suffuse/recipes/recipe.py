@@ -178,7 +178,7 @@ class ObjectiveSection(Section):
         ge=0,
         lt=1,
         description="what comes next in fields: share of the budget for a network that answers at once, whose error is "
-        "all that the model then has to draw; by default 0.8, and 0 for none",
+        "all that the model then has to draw, such as 0.8; by default none",
     )
     given: float | None = Field(
         default=None,
