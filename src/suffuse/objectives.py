@@ -117,7 +117,8 @@ class OutputWeight(Weight):
         """See the base class."""
         assert isinstance(x0, Tensor)
         known: Any = process
-        return self.form.weight(when.times, known, x0) * (x0 - posterior.mean) ** 2
+        t = when.times if isinstance(self.form, Wiener) else when.t
+        return self.form.weight(t, known, x0) * (x0 - posterior.mean) ** 2
 
 
 class MinSNRWeight(Weight):

@@ -10,6 +10,7 @@ from suffuse.objectives import Objective, OutputWeight
 from suffuse.operators import Identity, Mask
 from suffuse.operators.spectrum import cosines, from_cosines, hartley
 from suffuse.parameterizations import EDM, PerFrequency, Wiener
+from suffuse.patterns import Pattern
 from suffuse.recipes.build import build_form
 from suffuse.recipes.recipe import ProcessSection
 from suffuse.rng import Streams
@@ -252,6 +253,24 @@ def test_the_objective_is_one_before_anything_is_learned():
     denoiser = sf.Denoiser(lambda x, level, condition: torch.zeros_like(x), FLOW, form)
     loss = Objective(weight=OutputWeight(form))(denoiser, x0, rng=1)
     assert abs(float(loss.mean()) - 1) < 4 * float(loss.std()) / 4000**0.5
+
+
+class Everything(Pattern):
+    """All elements of every second item."""
+
+    def draw(self, x0: Tensor, rng: Streams) -> Tensor:
+        return (torch.arange(len(x0)) % 2 == 0).reshape(-1, *(1,) * (x0.ndim - 1)).expand_as(x0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_CASES)
+@pytest.mark.parametrize("form", [Wiener(0.7, (2, 3, 4)), EDM(0.7)], ids=["wiener", "edm"])
+def test_of_an_item_that_is_shown_as_a_whole_nothing_is_asked(form, schedule):
+    network = torch.nn.Conv2d(2, 2, 1)
+    denoiser = sf.Denoiser(lambda x, level, condition: network(x), sf.Gaussian(SCHEDULE_CASES[schedule]), form)
+    loss = Objective(weight=OutputWeight(form), pattern=Everything(1.0))(denoiser, torch.randn(4, 2, 3, 4), rng=0)
+    assert loss[::2].tolist() == [0.0, 0.0]
+    loss.mean().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
 
 def test_its_measurements_are_saved_with_the_weights():

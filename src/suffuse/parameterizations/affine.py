@@ -11,7 +11,6 @@ from suffuse.parameterizations.base import Parameterization
 from suffuse.posteriors import Normal
 from suffuse.processes import Gaussian, Process, Time
 from suffuse.processes.base import as_time
-from suffuse.tree import latest
 
 
 class Affine(Parameterization):
@@ -33,11 +32,8 @@ class Affine(Parameterization):
         r""":math:`(c_{\text{skip}}, c_{\text{out}})`, of the shape of the scales."""
 
     def weight(self, t: Time, process: Gaussian, like: Tensor) -> Tensor:
-        r""":math:`c_{\text{out}}^{-2}`: turns squared error in x_0 into squared error of the network's own output.
-
-        Where elements have times of their own, that of the latest.
-        """
-        return self.coefficients(*process.coordinates(latest(as_time(t, like)), like))[1] ** -2
+        r""":math:`c_{\text{out}}^{-2}`: turns squared error in x_0 into squared error of the network's own output."""
+        return self.coefficients(*process.coordinates(t, like))[1] ** -2
 
     def inputs(self, x_t: Tensor, t: Time, process: Gaussian) -> tuple[Tensor, Tensor]:
         """See the class."""

@@ -6,7 +6,7 @@ from suffuse.parameterizations.base import Parameterization
 from suffuse.posteriors import Normal
 from suffuse.processes import Bridge, Time
 from suffuse.processes.base import as_time
-from suffuse.tree import expand, latest
+from suffuse.tree import expand
 
 _SEEN = 7.0
 """A bridge's level beyond this is one of the first or the last thousandth of its time."""
@@ -67,11 +67,8 @@ class Bridged(Parameterization):
         return total.rsqrt().to(like.dtype), skip.to(like.dtype), out.to(like.dtype)
 
     def weight(self, t: Time, process: Bridge, like: Tensor) -> Tensor:
-        r""":math:`c_{\text{out}}^{-2}`: turns squared error in x_0 into squared error of the network's own output.
-
-        Where elements have times of their own, that of the latest.
-        """
-        return self.coefficients(latest(as_time(t, like)), process, like)[2] ** -2
+        r""":math:`c_{\text{out}}^{-2}`: turns squared error in x_0 into squared error of the network's own output."""
+        return self.coefficients(t, process, like)[2] ** -2
 
     def inputs(self, x_t: Tensor, t: Time, process: Bridge) -> tuple[Tensor, Tensor]:
         """The level is kept to what training sees of it: every walk starts at t = 1, where no training time is."""

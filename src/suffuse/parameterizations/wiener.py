@@ -17,6 +17,8 @@ from suffuse.tree import expand, latest
 
 _LEAST = 1e-6
 """What a frequency has at least, of the mean variance of all, or of the data where items are all alike."""
+_KNOWN = 1e-12
+"""Variance, of that of the data, below which an item is known as a whole, and nothing is asked of it."""
 
 
 class Wiener(nn.Module, Parameterization):
@@ -104,7 +106,7 @@ class Wiener(nn.Module, Parameterization):
             left = self._left(*process.coordinates(latest(t), like), like) ** 2
         else:
             left = self._conditional(torch.zeros_like(like), t, process, axis)[1]
-        return expand(1 / left.flatten(1).mean(1), like)
+        return expand(1 / left.flatten(1).mean(1).clamp(min=_KNOWN * self.sigma_data**2), like)
 
     def spread(self, x_t: Tensor, t: Time, process: Gaussian) -> Spread:
         """What the filter leaves, at the noisiest of the times of elements."""
@@ -152,7 +154,8 @@ class Wiener(nn.Module, Parameterization):
         left = self._left(*process.coordinates(latest(t), x_t), x_t).expand_as(x_t)
         alike = (left**2).movedim(axis, -1) @ self._modes(x_t, axis) ** 2  # were all as noisy as the noisiest
         open_ = self._to(self._back(left * self._to(output)), axis).movedim(axis, -1)
-        return self._mean(x_t) + self._back((known + (variance / alike).sqrt() * open_).movedim(-1, axis), axis)
+        share = (variance / alike.clamp(min=torch.finfo(alike.dtype).tiny)).sqrt()
+        return self._mean(x_t) + self._back((known + share * open_).movedim(-1, axis), axis)
 
     def _modes(self, like: Tensor, axis: int) -> Tensor:
         """(n, n): a row for each coefficient along an axis."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from suffuse.training.batches import Batch
 from suffuse.training.learner import Loss
+from suffuse.tree import latest
 
 
 def diagnose(loss: Loss, parts: list[Batch]) -> tuple[bool, str]:
@@ -23,7 +24,7 @@ def diagnose(loss: Loss, parts: list[Batch]) -> tuple[bool, str]:
     """
     found: list[str] = []
     times: list[Tensor] = []
-    hooks = [loss.denoiser.register_forward_pre_hook(lambda _, given: times.append(given[1]))]
+    hooks = [loss.denoiser.register_forward_pre_hook(lambda _, given: times.append(latest(given[1])))]
     hooks += [layer.register_forward_hook(_watch(name, found)) for name, layer in _innermost(loss)]
     losses: list[Tensor] = []
     try:
