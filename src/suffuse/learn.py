@@ -14,13 +14,13 @@ from suffuse.codecs.conditions import CaptionCodec, ClassCodec, NumberCodec, are
 from suffuse.data.base import Source
 from suffuse.data.loader import Batches, split
 from suffuse.data.sources import open_source
-from suffuse.denoiser import Corrective, Denoiser, Known
+from suffuse.denoiser import Corrective, Known
 from suffuse.errors import UserError
 from suffuse.model import Model, Origin
 from suffuse.outputs import output_of
 from suffuse.parameterizations import Wiener
 from suffuse.progress import Progress
-from suffuse.recipes.kind import Kind
+from suffuse.recipes.kind import Kind, ToldMuch
 from suffuse.recipes.recipe import Recipe
 from suffuse.recipes.registry import KINDS
 from suffuse.regression import regress
@@ -72,7 +72,7 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
         report = opened.scan(progress.to)
     print(report.summary())
     kind = KINDS[opened.kind]
-    if recipe.objective.regression and not kind.regresses:
+    if recipe.objective.regression and not isinstance(kind, ToldMuch):
         raise UserError(
             "only what comes next in fields is told enough for a regression to come first; leave out --regression"
         )
@@ -93,21 +93,21 @@ def train(source: str | Path | Source, recipe: Recipe | None = None, out: str | 
 
     check_same(run, recipe)
     check_run(run)
-    data, origin, config = shown_by(codec), Origin(run.name, opened.name), recipe.training
-    states, mean = [state for state, _ in data.some()], None
-    if share := recipe.objective.regression:
-        print(f"a regression first, for {share:.0%} of the budget; then what it leaves")
-        config = config.part(1 - share)
-        first = regress(Model(codec, conditions, recipe, origin), data, recipe.training.part(share), run / MEAN)
-        states, mean = left_by(first.denoiser, data.some())
-        codec = kind.rest(codec, mean.units)
-        data = shown_by(codec)
+    data, origin, config, known = shown_by(codec), Origin(run.name, opened.name), recipe.training, None
+    states = [state for state, _ in data.some()]
     with torch.random.fork_rng([]):  # the first weights are a function of the seed as well
         torch.manual_seed(recipe.training.seed)
+        if share := recipe.objective.regression:
+            config = config.part(1 - share)
+            known, states = regressed(Model(codec, conditions, recipe, origin), data, run)
+            assert isinstance(kind, ToldMuch)
+            codec = kind.rest(codec, known.units)
+            data = shown_by(codec)
+            torch.manual_seed(recipe.training.seed)
         model = Model(codec, conditions, recipe, replace(origin, sigma_data=deviation(states)))
-    if mean is not None:
+    if known is not None:
         assert isinstance(model.denoiser, Corrective)
-        model.denoiser.take(mean)
+        model.denoiser.take(known)
     form = model.denoiser.parameterization
     if isinstance(form, Wiener):
         form.fit(leaf for state in states for leaf in leaves(state))
@@ -211,18 +211,45 @@ class TrainingData:
         return found
 
 
+def regressed(model: Model, data: TrainingData, run: Path) -> tuple[Known, list[Tensor]]:
+    """The regression that a model is about, and what it leaves of some items, in units of its root mean squares.
+
+    It is trained here. Once what it leaves is learned, it stays as it is, whatever the budget has become.
+
+    Args:
+        model: with fresh weights, in units of the data.
+        data: items.
+        run: the run folder.
+    """
+    denoiser, share = model.denoiser, model.recipe.objective.regression
+    assert isinstance(denoiser, Corrective)
+    assert share is not None
+    if saved_recipe(run) is None:
+        print(f"a regression first, for {share:.0%} of the budget; then what it leaves")
+        network = regress(model, data, model.recipe.training.part(share), run / MEAN).denoiser.network
+        assert isinstance(network, nn.Module)
+        weights, units = network.state_dict(), None
+    else:
+        earlier = load(run, "cpu").denoiser
+        assert isinstance(earlier, Corrective)
+        weights, units = earlier.regression.state_dict(), earlier.units
+    denoiser.take(Known(weights, torch.ones_like(denoiser.units)))
+    left = left_by(denoiser.eval(), data.some())
+    if units is None:
+        whole = torch.cat(left)
+        found = whole.square().mean((0, *range(2, whole.ndim)), keepdim=True)[0].sqrt()
+        units = torch.where(found > 0, found, 1.0)
+    return Known(weights, units), [each / units for each in left]
+
+
 @torch.no_grad()
-def left_by(regression: Denoiser, items: Sequence[tuple[State, Condition]]) -> tuple[list[Tensor], Known]:
-    """What a regression leaves of these states, (B, C, ...), in units of its root mean squares; and the regression."""
-    assert isinstance(regression.network, nn.Module)
+def left_by(denoiser: Corrective, items: Sequence[tuple[State, Condition]]) -> list[Tensor]:
+    """What the regression that a denoiser is about leaves of these states, (B, C, ...)."""
     left = list[Tensor]()
     for x0, condition in items:
         assert isinstance(x0, Tensor)
-        left.append(x0 - regression(x0, 1.0, condition).mean)
-    whole = torch.cat(left)
-    units = whole.square().mean((0, *range(2, whole.ndim)), keepdim=True)[0].sqrt()
-    units = torch.where(units > 0, units, 1.0)
-    return [each / units for each in left], Known(regression.network.state_dict(), units)
+        left.append(x0 - denoiser.expected(x0, condition))
+    return left
 
 
 def deviation(states: Sequence[State]) -> float:

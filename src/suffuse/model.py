@@ -779,10 +779,11 @@ class Model:
         if self._recipe is None:
             lines += [f"network     {count / 1e6:.2f} million parameters"]
         else:
-            form = type(self.denoiser.parameterization).__name__
+            form, first = type(self.denoiser.parameterization).__name__, self.recipe.objective.regression
             lines += [
                 f"network     {self.recipe.network.network}, {count / 1e6:.2f} million parameters",
                 f"process     {self.recipe.process.noise_schedule}, parameterization {form}",
+                *([f"about       a regression, trained with {first:.0%} of the budget"] if first else []),
                 f"trained     {self.origin.images:,} items in {self.origin.seconds / 60:.1f} minutes",
             ]
         lines += [f"sampling    {self.sampling.sampler or 'default'}, {self.sampling.sampling_steps} steps"]

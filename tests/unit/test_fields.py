@@ -394,6 +394,24 @@ def test_a_training_that_ended_between_regression_and_rest_goes_on_to_the_bit(fo
         assert torch.equal(value, again.denoiser.state_dict()[name]), name
 
 
+def test_a_larger_budget_goes_on_about_the_same_regression(follower: Model, tmp_path: Path):
+    run, recipe = tmp_path / "run", about_a_regression()
+    train(of_dataset(waves(), "wind", "next-field"), recipe, run)
+    longer = recipe.model_copy(update={"training": recipe.training.model_copy(update={"images": 128})})
+    model = train(of_dataset(waves(), "wind", "next-field"), longer, run)
+    before, after = follower.denoiser, model.denoiser
+    assert isinstance(before, Corrective)
+    assert isinstance(after, Corrective)
+    assert torch.equal(before.units, after.units)
+    for name, value in before.regression.state_dict().items():
+        assert torch.equal(value, after.regression.state_dict()[name]), name
+    assert any(not torch.equal(*pair) for pair in zip(before.parameters(), after.parameters(), strict=True))
+    assert model.codec.config() == follower.codec.config()
+    assert model.origin.sigma_data == follower.origin.sigma_data
+    assert model.origin.images == 64
+    assert "about       a regression, trained with 50% of the budget" in model.describe()
+
+
 def test_what_comes_next_is_drawn_about_a_regression_where_that_is_asked_for(follower: Model, tmp_path: Path):
     denoiser, now = follower.denoiser, waves().isel(time=3)
     assert isinstance(denoiser, Corrective)

@@ -22,7 +22,7 @@ from suffuse.objectives import Objective
 from suffuse.parameterizations import Parameterization
 from suffuse.patterns import Places
 from suffuse.recipes.build import build_denoiser, build_network, build_objective, default_multipliers
-from suffuse.recipes.kind import Kind, Shown, fill
+from suffuse.recipes.kind import Kind, Shown, ToldMuch, fill
 from suffuse.recipes.recipe import Recipe
 from suffuse.rng import Streams
 from suffuse.tree import State
@@ -107,10 +107,10 @@ class FieldKind(Kind):
         return build_objective(recipe, form, pattern=pattern)
 
 
-class NextFieldKind(FieldKind):
+class NextFieldKind(FieldKind, ToldMuch):
     """What comes after a field: its change, by a network that is told what is now."""
 
-    name, regresses = "next-field", True
+    name = "next-field"
     given = 0.0
 
     def filled(self, recipe: Recipe) -> Recipe:

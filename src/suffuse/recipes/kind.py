@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from torch import Tensor
@@ -23,9 +23,6 @@ Part = TypeVar("Part", bound=BaseModel)
 
 class Kind(ABC):
     """A kind of data: the one place, beside its codec and its source, that knows what is special about it."""
-
-    regresses: ClassVar[bool] = False
-    """Whether an item is told so much that a regression may come first, see :meth:`rest`."""
 
     @abstractmethod
     def filled(self, recipe: Recipe) -> Recipe:
@@ -78,10 +75,6 @@ class Kind(ABC):
         """A codec of its own for a field with these values; None for the one that all kinds share."""
         del values
 
-    def rest(self, codec: Codec, units: Tensor) -> Codec:
-        """The codec of what a regression leaves: that of the data, in units (C, 1, ...) of its own for each channel."""
-        raise NotImplementedError(f"{type(self).__name__} is not told enough for a regression")
-
     def infills(self, recipe: Recipe) -> bool:
         """Whether a model of a filled recipe can be told parts of an item, and draw the others."""
         return bool(recipe.objective.given)
@@ -99,6 +92,14 @@ class Kind(ABC):
         """
         del rng, recipe
         return items, {}, None
+
+
+class ToldMuch(Kind):
+    """A kind whose items are told so much that a regression may come first."""
+
+    @abstractmethod
+    def rest(self, codec: Codec, units: Tensor) -> Codec:
+        """The codec of what a regression leaves: that of the data, in units (C, 1, ...) of its own for each channel."""
 
 
 def fill(section: Part, **choices: Any) -> Part:
