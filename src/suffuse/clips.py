@@ -1,8 +1,10 @@
 """Raw items of videos: frames at an even rate, how they are written to files, and what they look like at a glance."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ _COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 """Sound that an mp4 file takes as it is; other sound becomes AAC."""
 _QUALITY = "12"
 """Constant rate factor of H.264: at 12 no difference is seen, and 0 would be without loss."""
+_MOST_SIDE = 16384
+"""Pixels along a side that H.264 is written with."""
 _FASTEST_GIF = 50
 """Frames a second: what is faster browsers slow down to 10."""
 _SHOWN = 8
@@ -33,7 +37,7 @@ class Clip:
         frames: (T, H, W, C) uint8, of 1 channel for grey or 3 for red, green and blue.
         rate: frames a second.
         known: (T,) bool, which frames there are; None for all of them.
-        sound: the file whose sound belongs to it.
+        sound: the file whose sound belongs to it, or what is in that.
         start: seconds from the beginning of that file to the first frame.
         info: how it was made, as of a picture.
 
@@ -45,7 +49,7 @@ class Clip:
     frames: np.ndarray
     rate: Fraction
     known: np.ndarray | None = None
-    sound: Path | None = None
+    sound: Path | bytes | None = None
     start: float = 0.0
     info: dict[str, str] = field(default_factory=dict)
 
@@ -86,8 +90,13 @@ def write_mp4(clip: Clip, path: Path) -> None:
     H.264 so written has even sides: one that is odd has its last row or column twice.
 
     Raises:
-        UserError: PyAV, which writes it, is not installed.
+        UserError: PyAV, which writes it, is not installed, or the frames are too large.
     """
+    height, width = clip.frames.shape[1:3]
+    if max(height, width) > _MOST_SIDE:
+        raise UserError(
+            f"frames of {width}x{height} are too large for H.264, whose sides have up to {_MOST_SIDE} pixels"
+        )
     with pyav().open(str(path), "w", format="mp4") as file:
         video = file.add_stream("libx264", rate=clip.rate, options={"crf": _QUALITY})
         frames = clip.frames
@@ -118,19 +127,20 @@ class _Sound:
     """The sound of a clip on its way from one file to another: packets as they are, or decoded and encoded anew."""
 
     def __init__(self, clip: Clip, file: "OutputContainer") -> None:
-        self.source, self.file, self.clip = pyav().open(str(clip.sound)), file, clip
-        self.stream = next(iter(self.source.streams.audio), None)
+        sound = BytesIO(clip.sound) if isinstance(clip.sound, bytes) else str(clip.sound)
+        self.source, self.file, self.clip = pyav().open(sound, metadata_errors="replace"), file, clip
+        self.stream = next((each for each in self.source.streams.audio if each.codec_context), None)
         self.out: Any = None
         if self.stream is not None:
-            copied = self.stream.codec_context.name in _COPIED
+            copied = self.stream.codec_context.codec.canonical_name in _COPIED
             self.out = file.add_stream_from_template(self.stream) if copied else file.add_stream(
                 "aac", rate=self.stream.codec_context.sample_rate
             )  # fmt: skip
             self.copied = copied
 
     def write(self) -> None:
-        """From the first frame of the clip to its last."""
-        with self.source:
+        """From the first frame of the clip to its last, or to where the sound is damaged."""
+        with self.source, suppress(pyav().InvalidDataError, pyav().ArgumentError):
             if self.stream is None:
                 return
             base = self.stream.time_base

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from suffuse.recipes.recipe import DataSection, NetworkSection, SamplingSection
 ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
+from tests.serving.kinds import train_each, write_data  # noqa: E402
 from tests.serving.servers import Server, Start, command  # noqa: E402
 
 
@@ -39,6 +40,20 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nn.init.normal_(parameter, std=0.2)
     model.save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data of every kind."""
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kinds(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """A run folder for every kind."""
+    return train_each(data, tmp_path_factory.mktemp("kinds"))
 
 
 @pytest.fixture(scope="module")

@@ -9,53 +9,19 @@ from typing import Any
 import av
 import httpx
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 
 import suffuse as sf
 from suffuse.clips import Clip, write_mp4
 from suffuse.data.sources import open_source
-from suffuse.learn import train
-from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
-from suffuse.training.config import TrainingConfig
 from tests.serving.servers import Server, Start
 
-_NETWORK = NetworkSection(width=8, multipliers=(1, 1), blocks=1, depth=1)
-
-
-def _recipe(kind: str, **data: Any) -> Recipe:
-    return Recipe(
-        data=DataSection(kind=kind, **data),
-        network=_NETWORK,
-        sampling=SamplingSection(sampling_steps=2),
-        training=TrainingConfig(steps=2, batch=4, held_out=0.0),
-    )
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    folder = tmp_path_factory.mktemp("kinds")
-    rng = np.random.default_rng(0)
-    film = folder / "film.mp4"
-    write_mp4(Clip(rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8), Fraction(10)), film)
-    waves = xr.Dataset(
-        {"u": (("time", "y", "x"), rng.normal(size=(12, 8, 8)).astype(np.float32))},
-        {"time": np.arange(12), "y": np.arange(8.0), "x": np.arange(8.0)},
-    )
-    waves.to_netcdf(folder / "waves.nc")
-    rows = pd.DataFrame({"size": rng.normal(size=40), "colour": rng.choice(["red", "blue"], 40)})
-    rows.to_csv(folder / "rows.csv", index=False)
-    train(str(film), _recipe("video", length=4, size=16), folder / "clips")
-    train(str(folder / "waves.nc"), _recipe("field"), folder / "fields")
-    train(str(folder / "rows.csv"), _recipe("table"), folder / "rows")
-    return {path.name: path for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def server(start: Start, runs: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Server:
+def server(start: Start, kinds: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Server:
     jobs = tmp_path_factory.mktemp("jobs") / "jobs.sqlite"
-    return start(runs["clips"], runs["fields"], runs["rows"], "--jobs", jobs)
+    return start(kinds["clips"], kinds["fields"], kinds["rows"], "--jobs", jobs)
 
 
 def _post(server: Server, model: str, verb: str, file: Path, **options: Any) -> httpx.Response:
@@ -81,9 +47,11 @@ def test_each_kind_is_drawn_in_its_own_form(server: Server, tmp_path: Path):
         assert sum(1 for _ in film.decode(video=0)) == 4
 
 
-def test_what_comes_next_in_a_video_is_that_of_the_model(server: Server, runs: Mapping[str, Path], tmp_path: Path):
-    model = sf.load(runs["clips"])
-    (clip,) = open_source(runs["film.mp4"], kind="video").raw([0])
+def test_what_comes_next_in_a_video_is_that_of_the_model(
+    server: Server, kinds: Mapping[str, Path], data: Path, tmp_path: Path
+):
+    model = sf.load(kinds["clips"])
+    (clip,) = open_source(data / "film.mp4", kind="video").raw([0])
     few = tmp_path / "few.mp4"
     write_mp4(Clip(clip.frames[:2], clip.rate), few)
     filled = _kept(_post(server, "clips", "infill", few, holes=["2:4"], seed=5), tmp_path / "filled.mp4")
@@ -95,14 +63,14 @@ def test_what_comes_next_in_a_video_is_that_of_the_model(server: Server, runs: M
     assert np.abs(back.frames.astype(int) - ours.frames.astype(int)).mean() < 1
 
 
-def test_fields_and_rows_are_scored(server: Server, runs: Mapping[str, Path]):
+def test_fields_and_rows_are_scored(server: Server, data: Path):
     for name, file, count in (("fields", "waves.nc", 12), ("rows", "rows.csv", 40)):
-        answer = _post(server, name, "score", runs[file], evaluations=4)
+        answer = _post(server, name, "score", data / file, evaluations=4)
         assert answer.status_code == 200, answer.text
         assert len(answer.json()) == count
 
 
-def test_what_is_no_such_file_is_told_so(server: Server, runs: Mapping[str, Path], tmp_path: Path):
+def test_what_is_no_such_file_is_told_so(server: Server, tmp_path: Path):
     for name, suffix, message in (
         ("clips", ".mp4", "no recording"),
         ("fields", ".nc", "cannot be read"),

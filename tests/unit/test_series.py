@@ -16,8 +16,10 @@ from suffuse.data.loader import split
 from suffuse.data.series import SeriesSource
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
+from suffuse.learn import train
 from suffuse.networks import Marked, Transformer
 from suffuse.patterns import Spans
+from suffuse.recipes.recipe import DataSection, Recipe
 from suffuse.rng import Streams
 
 
@@ -104,7 +106,8 @@ def test_numbers_are_times_where_they_are_called_so_or_none_are_given(tmp_path: 
 def test_columns_that_say_nothing_are_named_and_left_out(tmp_path: Path):
     frame = hourly(90, x=WAVE[:90], same=1.5, empty=np.nan)
     source = opened(put(tmp_path / "a.csv", frame), kind="series")
-    assert source.channels == ("x",)
+    assert source.learned == ("x",)
+    assert source.raw([0])[0]["same"].tolist() == [1.5] * 90  # a model that knows it may ask for it
     summary = source.scan().summary()
     assert "column same" in summary
     assert "column empty" in summary
@@ -112,7 +115,9 @@ def test_columns_that_say_nothing_are_named_and_left_out(tmp_path: Path):
 
 def test_mistakes_are_one_sentence(tmp_path: Path):
     assert "fewer than a window of 16" in refused(put(tmp_path / "a.csv", hourly(10, x=WAVE[:10])), kind="series")
-    assert "no column" in refused(put(tmp_path / "b.csv", hourly(90, x=1.0)), kind="series")
+    assert "no column" in refused(put(tmp_path / "b.csv", hourly(90, x=np.nan)), kind="series")
+    with pytest.raises(UserError, match="numbers that change"):
+        train(put(tmp_path / "g.csv", hourly(90, x=1.0)), Recipe(data=DataSection(kind="series", length=16)), tmp_path)
     gone = hourly(90, x=WAVE[:90], y=WAVE[:90])
     gone.loc[3:, "y"] = np.nan
     assert "no window of which 50% is known" in refused(put(tmp_path / "c.csv", gone), kind="series")
@@ -126,7 +131,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path):
 
 
 def test_what_is_held_out_shares_no_step_with_what_is_trained_on():
-    windows = SeriesSource("a", "t", ["x"], opened_series()).cut(16)
+    windows = SeriesSource("a", "t", ["x"], [], opened_series()).cut(16)
     train, held = map(list, split(len(windows), 0, 0.1, windows.overlap))
     assert held
     assert windows.windows[train[-1], 1] + 16 == windows.windows[held[0], 1]

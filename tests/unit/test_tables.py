@@ -16,6 +16,7 @@ import suffuse as sf
 from suffuse.data.rows import TableReport
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
+from suffuse.learn import train
 
 
 def put(path: Path, text: str | bytes) -> Path:
@@ -106,12 +107,18 @@ def test_wrong_encodings_are_refused_with_the_line(tmp_path: Path):
         ("a,b\n", "has no rows"),
         ("a,a\n1,2\n", "two columns of the name 'a'"),
         ("a,b\n1\n", "has no rows; not 2 values"),
-        ("a,b\n,\n,\n", "no column of"),
-        ("a,b\n1,x\n1,x\n", "no column of"),
     ],
 )
-def test_tables_of_which_nothing_can_be_learned(tmp_path: Path, text: str, said: str):
+def test_what_has_no_rows(tmp_path: Path, text: str, said: str):
     assert said in refused(put(tmp_path / "t.csv", text))
+
+
+@pytest.mark.parametrize("text", ["a,b\n,\n,\n", "a,b\n1,x\n1,x\n"])
+def test_tables_of_which_nothing_can_be_learned(tmp_path: Path, text: str):
+    path = put(tmp_path / "t.csv", text)
+    assert open_source(path).scan().kept == 2
+    with pytest.raises(UserError, match="no column of"):
+        train(path, out=tmp_path / "run")
 
 
 def test_constant_empty_and_crowded_columns(tmp_path: Path):
@@ -201,6 +208,19 @@ def test_scores_have_a_row_for_every_row(run: Path, tmp_path: Path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 178
     assert {"nats", "bits_per_dimension"} <= set(rows[0])
+
+
+def test_one_row_is_enough_to_ask_about_and_a_word_is_no_number(run: Path, tmp_path: Path):
+    heading, first, *_ = (run.parent / "wine.csv").read_text(encoding="utf-8").splitlines()
+    (one := tmp_path / "one.csv").write_text(f"{heading}\n{first}\n", encoding="utf-8")
+    done = suffuse("score", run, one, "--evaluations", 4, "--out", tmp_path / "scores.csv")
+    assert done.returncode == 0, done.stderr
+    place = heading.split(",").index("alcohol")
+    odd = ",".join("much" if n == place else cell for n, cell in enumerate(first.split(",")))
+    one.write_text(f"{heading}\n{odd}\n", encoding="utf-8")
+    done = suffuse("score", run, one, "--evaluations", 4, "--out", tmp_path / "scores.csv")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "'much' of column 'alcohol' is no number" in done.stderr
 
 
 def test_in_python_a_table_is_a_frame(run: Path):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from numbers import Real
 from statistics import median_low
 from typing import Any, ClassVar, Self
 
@@ -38,6 +39,8 @@ class Cells(ABC):
     """How many real numbers: none or one."""
     whole: bool = False
     """Whether values are integers."""
+    holds: ClassVar[type] = object
+    """What values are."""
     values: tuple[Any, ...] = ()
     """All that there are, where they are few."""
 
@@ -85,6 +88,7 @@ class NumberCells(Cells):
     """
 
     kind: ClassVar[str] = "number"
+    holds: ClassVar[type] = Real
     numbers: ClassVar[int] = 1
 
     def __init__(self, knots: Sequence[float], levels: Sequence[float], decimals: int | None, whole: bool) -> None:
@@ -156,6 +160,7 @@ class DateCells(Cells):
     """
 
     kind: ClassVar[str] = "date"
+    holds: ClassVar[type] = date
     numbers: ClassVar[int] = 1
 
     def __init__(self, numbers_of: NumberCells, unit: int, days: bool, aware: bool) -> None:

@@ -83,11 +83,20 @@ class TableCodec(Codec):
         return {name: (size,) for name, size in leaves.items() if size}
 
     def pack(self, raw: Sequence[Any]) -> dict[str, Tensor]:
-        """Return ends of cells, (B, N, 2) float64, and tokens, (B, T) int64, -1 where one is not known."""
+        """Return ends of cells, (B, N, 2) float64, and tokens, (B, T) int64, -1 where one is not known.
+
+        Raises:
+            UserError: a value is of another kind than those of its column in training.
+        """
         bounds: list[np.ndarray] = []
         tokens: list[np.ndarray] = []
         for field in self.fields:
             column = [row.get(field.name) for row in raw]
+            odd = next(
+                (value for value in column if value is not None and not isinstance(value, field.cells.holds)), None
+            )
+            if odd is not None:
+                raise UserError(f"{odd!r} of column {field.name!r} is no {field.cells.kind}, as all were in training")
             ends, digits = field.cells.encode(column)
             if field.missing:
                 tokens.append(np.array([value is not None for value in column], np.int64).reshape(-1, 1))

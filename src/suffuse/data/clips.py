@@ -136,7 +136,7 @@ class Film(ABC):
 
     name: str
     """What to call it."""
-    sound: Path | None
+    sound: Path | bytes | None
     """The file of its sound, which is known once its times are; None where there is none."""
 
     @property
@@ -216,6 +216,8 @@ class FileFilm(Film):
             found = self._decoded(wanted, least, seek=False)
         if not found:
             raise UserError("none of its frames can be decoded")
+        if len({frame.shape for frame in found.values()}) > 1:
+            raise UserError("its frames are of several sizes")
         numbers = sorted(found)
         at = (np.searchsorted(numbers, places, side="right") - 1).clip(0)
         return np.stack([found[numbers[each]] for each in at.tolist()])
@@ -247,12 +249,12 @@ class FileFilm(Film):
         """The file and its stream of frames."""
         av = pyav()
         try:
-            file = av.open(str(self.path))
+            file = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise UserError(reason(error, "video")) from error
         with file:
             cover = av.stream.Disposition.attached_pic
-            stream = next((each for each in file.streams.video if not each.disposition & cover), None)
+            stream = next((s for s in file.streams.video if s.codec_context and not s.disposition & cover), None)
             if stream is None:
                 raise UserError("it holds no frames" + (", but sound alone" if file.streams.audio else ""))
             stream.thread_type = "AUTO"

@@ -139,8 +139,8 @@ class FieldSource(Source):
     def _read(self, part: int, item: int) -> Fields:
         try:
             return self.parts[part].item(item)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{self.parts[part].name} can no longer be read: {_first_line(error)}") from error
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise UserError(f"{self.parts[part].name} cannot be read: {_first_line(error)}") from error
 
     def _columns(self) -> dict[str, list[Any]]:
         """What is said of each item, where that is not the same for all of them."""

@@ -4,6 +4,7 @@ import hashlib
 import mmap
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ _IN_MEMORY = 128 * 2**20
 """Larger files are turned into a file that is mapped into memory, instead of being read."""
 _BLOCK = 4 * 2**20
 _TOLD = 1000
+_MOST_COLUMNS = 50_000
 
 
 @dataclass
@@ -182,7 +184,9 @@ def _headings(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         row = next(csv.reader(file, delimiter=_delimiter(path)), [])
     names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    if len(names) > _MOST_COLUMNS:
+        raise UserError(f"{path} has {len(names):,} columns, and at most {_MOST_COLUMNS:,} are read; items are its rows")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns of the name {twice!r}; rename one")
     if not names:

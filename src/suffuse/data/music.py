@@ -117,7 +117,7 @@ class MusicSource(Source):
             piece = self._piece(number)
             steps, bar = piece.cells.shape[1], piece.bar
             stride = max(1, (every or bar) // bar) * bar
-            starts = range(0, max(steps - length + stride, 1), stride)
+            starts = range(0, max(min(steps, steps - length + stride), 1), stride)
             windows += [(number, first, min(first + length, steps)) for first in starts]
             overlap = max(overlap, -(-length // stride) - 1)
         return MusicSource(self.name, self._pieces, self._folders, windows, max(overlap, 1))

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suffuse.data.base import Source
-from suffuse.data.columns import LEFT_OUT, Column, find_columns
+from suffuse.data.columns import Column, find_columns
 from suffuse.data.files import read_rows
 from suffuse.data.report import Report, labels
-from suffuse.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,8 +115,6 @@ class RowSource(Source):
     def scan(self, progress: Callable[[int, int], None] | None = None) -> TableReport:
         """Find out what every column holds."""
         columns = self.columns
-        if all(column.role in (*LEFT_OUT, "constant") for column in columns):
-            raise UserError(f"no column of {self.name} says anything: {columns[0].name}, for one, is {columns[0].role}")
         if progress:
             progress(len(self), len(self))
         known = labels(self.column("label")) if "label" in self.fields else {}

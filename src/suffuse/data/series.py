@@ -89,6 +89,7 @@ class SeriesSource(Source):
         name: what to call it.
         time: the column of times.
         channels: the columns of numbers.
+        idle: those of them that are constant or number the rows: they are read, but there is nothing to learn of them.
         series: their values.
         left_out: columns that are passed over, and why.
         windows: number of the series, first step and steps of each item; by default all of each series.
@@ -102,6 +103,7 @@ class SeriesSource(Source):
         name: str,
         time: str,
         channels: Sequence[str],
+        idle: Sequence[str],
         series: Sequence[Series],
         left_out: Sequence[tuple[str, str]] = (),
         windows: np.ndarray | None = None,
@@ -109,9 +111,14 @@ class SeriesSource(Source):
     ) -> None:
         self.name, self.time, self.channels, self.series = name, time, tuple(channels), tuple(series)
         self.windows = np.array([(n, 0, len(s.values)) for n, s in enumerate(series)]) if windows is None else windows
-        self.overlap = overlap
+        self.idle, self.overlap = tuple(idle), overlap
         self.fields = (START,)
         self.report = Report(name, len(self.windows), list(left_out))
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The channels that are not idle."""
+        return tuple(name for name in self.channels if name not in self.idle)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -156,12 +163,20 @@ class SeriesSource(Source):
             )
         overlap = -(-length // stride) - 1
         return SeriesSource(
-            self.name, self.time, self.channels, self.series, self.report.left_out, np.array(windows), overlap
+            self.name,
+            self.time,
+            self.channels,
+            self.idle,
+            self.series,
+            self.report.left_out,
+            np.array(windows),
+            overlap,
         )
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> SeriesReport:
         """Count what is missing; windows of which too much is are not used."""
-        unknown = [np.isnan(each.values) for each in self.series]
+        places = [self.channels.index(name) for name in self.learned or self.channels]
+        unknown = [np.isnan(each.values[:, places]) for each in self.series]
         sums = [np.concatenate([np.zeros((1, gaps.shape[1]), int), gaps.cumsum(0)]) for gaps in unknown]
         keep = [
             place
@@ -182,7 +197,7 @@ class SeriesSource(Source):
             keep=keep,
             steps=sum(len(each.values) for each in self.series),
             step=_said(self.series[0].step),
-            channels=self.channels,
+            channels=self.learned,
             missing=int(sum(gaps.sum() for gaps in unknown)),
         )
 
@@ -213,10 +228,12 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
     others = [c for c in columns if c.name != time and c not in numeric]
     if not asked and (others or not numeric):
         return None
-    channels = [each.name for each in numeric if each.role not in (*LEFT_OUT, "constant")]
+    channels = [each.name for each in numeric if each.role != "empty"]
     if not channels:
-        raise UserError(f"no column of {rows.name} holds numbers that change; a series needs one")
-    left_out = [(f"column {c.name}", c.note or f"is {c.role}") for c in columns if c.name not in (time, *channels)]
+        raise UserError(f"no column of {rows.name} holds numbers; a series needs one")
+    idle = [each.name for each in numeric if each.role in (*LEFT_OUT, "constant")]
+    learned = {time, *channels} - {*idle}
+    left_out = [(f"column {c.name}", c.note or f"is {c.role}") for c in columns if c.name not in learned]
     if time is None:
         time, frame = "step", frame.assign(step=np.arange(len(frame)))
     identity = next((c.name for c in others if c.role in ("category", "identifier")), None)
@@ -224,7 +241,7 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
     left_out = [(name, why) for name, why in left_out if name != f"column {identity}"]
     step = _step(pd.concat([_moments(part[time]).sort_values().diff().dropna() for _, part in parts]))
     series = [_on_grid(name or rows.name, part, time, channels, step) for name, part in parts]
-    return SeriesSource(rows.name, time, channels, series, left_out)
+    return SeriesSource(rows.name, time, channels, idle, series, left_out)
 
 
 def _has_moments(rows: RowSource) -> bool:

@@ -37,6 +37,8 @@ _QUIET, _NOTHING = 1e-5, 1e-10
 """Power of a step below which it is silence: as a share of the loudest step's, and of full scale."""
 _BEFORE = 4096
 """Samples that are decoded before what is wanted, where a form needs what was before."""
+_MOST_RATE = 10**7
+"""Samples a second: more than radio has."""
 _MOST_SAMPLES = 2**28
 """A whole sound of more is not held in memory."""
 _WINDOWS = 4000
@@ -173,6 +175,8 @@ def _listen(blocks: Iterator[Sound]) -> Heard:
     first = next(blocks, None)
     if first is None or first.length == 0:
         raise UserError("it holds no samples")
+    if not 0 < first.rate <= _MOST_RATE:
+        raise UserError(f"it is said to have {first.rate} samples a second, which no sound has")
     step, length = max(1, round(_STEP * first.rate)), 0
     powers: list[np.ndarray] = []
     rest = np.zeros(0, np.float32)
@@ -231,11 +235,11 @@ def _by_pyav(path: Path, first: int) -> Iterator[Sound]:
     except UserError as missing:
         raise UserError("soundfile does not know its form; PyAV may: pip install 'suffuse[audio]'") from missing
     try:
-        file = av.open(str(path))
+        file = av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(reason(error, "sound")) from error
     with file:
-        stream = next(iter(file.streams.audio), None)
+        stream = next((each for each in file.streams.audio if each.codec_context), None)
         if stream is None:
             raise UserError("it holds no sound")
         rate, base, begin = stream.rate, stream.time_base, stream.start_time or 0

@@ -277,7 +277,8 @@ def text_column(rows: RowSource, kind: str | None, target: str | None) -> tuple[
         UserError: the user said that there is one, and there is none.
     """
     written = {name for name in rows.fields if str(rows.table.column(name).type) in ("string", "large_string")}
-    texts = [each.name for each in rows.columns if each.role in _WRITTEN and each.name in written]
+    roles = _WRITTEN if kind is None else (*_WRITTEN, "constant")  # as of a single text to be scored
+    texts = [each.name for each in rows.columns if each.role in roles and each.name in written]
     named = [name for name in texts if name.lower() in _NAMES]
     sequences = [name for name in rows.fields if name.lower() in ("sequence", "seq")]
     if kind != "text" and sequences:

@@ -58,12 +58,19 @@ class SeriesKind(Kind):
         return CalendarCodec.fit(values) if CalendarCodec(()).knows(values[0]) else None
 
     def codec(self, recipe: Recipe, source: Source, report: Report) -> SeriesCodec:
-        """The channels that change."""
+        """The channels that change.
+
+        Raises:
+            UserError: none does.
+        """
         assert isinstance(source, SeriesSource)
         assert recipe.data.length is not None
-        columns = [[each.values[:, place] for each in source.series] for place in range(len(source.channels))]
+        if not source.learned:
+            raise UserError(f"no column of {source.name} holds numbers that change; a series needs one")
         channels = [
-            Channel.fit(name, values, recipe.data.length) for name, values in zip(source.channels, columns, strict=True)
+            Channel.fit(name, [each.values[:, place] for each in source.series], recipe.data.length)
+            for place, name in enumerate(source.channels)
+            if name in source.learned
         ]
         return SeriesCodec(channels, recipe.data.length, source.time)
 

@@ -50,8 +50,16 @@ class TableKind(Kind):
         )
 
     def completed(self, recipe: Recipe, source: Source, report: Report) -> Recipe:
-        """Nothing else is left open."""
-        target = recipe.data.target
+        """Nothing else is left open.
+
+        Raises:
+            UserError: no column is of more than one value.
+        """
+        assert isinstance(report, TableReport)
+        columns, target = report.columns, recipe.data.target
+        if all(column.role in (*LEFT_OUT, "constant") for column in columns):
+            first = f"{columns[0].name}, for one, is {columns[0].role}"
+            raise UserError(f"no column of {source.name} says anything: {first}")
         if target is not None:
             source.column(target)
         return self.filled(recipe)

@@ -87,17 +87,20 @@ def create_app(
         },
     )
     app.state.engine = engine
-    app.add_middleware(_Guard, tokens=tokens or Tokens([]), most=limits.upload)
+    app.add_middleware(_Guard, engine=engine, tokens=tokens or Tokens([]))
     for router in (service.ROUTER, routes.ROUTER, openai.ROUTER):
         app.include_router(router)
     return app
 
 
 class _Guard:
-    """Tokens, and the size of requests, before anything of them is read."""
+    """Tokens, the size of requests, and whether there is a place, before anything of them is read.
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, most: int) -> None:
-        self.app, self.tokens, self.most = app, tokens, most
+    A refusal costs a tenth of what it would further in, and whoever is served waits for it.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine, tokens: Tokens) -> None:
+        self.app, self.engine, self.tokens = app, engine, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on."""
@@ -110,8 +113,13 @@ class _Guard:
         length = http.headers.get("content-length", "" if "transfer-encoding" in http.headers else "0")
         if not length.isdigit():
             return JSONResponse({"error": "the request says no length"}, 411)
-        if int(length) > self.most:
-            return JSONResponse({"error": f"a request has at most {self.most} bytes"}, 413)
+        if int(length) > self.engine.limits.upload:
+            return JSONResponse({"error": f"a request has at most {self.engine.limits.upload} bytes"}, 413)
+        if http.method == "POST" and http.url.path.startswith("/v1/"):
+            try:
+                self.engine.check_room()
+            except FullError as error:
+                return _no_room(error)
         return None
 
 
@@ -120,6 +128,10 @@ async def _mistake(_: Request, error: Any) -> Response:
 
 
 async def _full(_: Request, error: Any) -> Response:
+    return _no_room(error)
+
+
+def _no_room(error: FullError) -> Response:
     return JSONResponse({"error": str(error)}, 429, {"Retry-After": str(max(1, round(error.seconds)))})
 
 

@@ -126,6 +126,16 @@ class Engine:
         """Jobs that wait or run."""
         return len(self._standing)
 
+    def check_room(self) -> None:
+        """Refuse a job for which there is no place.
+
+        Raises:
+            FullError: as many wait as are let to.
+        """
+        if len(self._standing) >= self.limits.queue or self._stopping:
+            self.tally.refused += 1
+            raise FullError(self._expected())
+
     def submit(self, model: str, verb: str, request: Request, files: Files) -> tuple[Job, Future[Outcome]]:
         """Take a job on; gives it, and how it will end.
 
@@ -134,9 +144,7 @@ class Engine:
         """
         job = Job(secrets.token_urlsafe(16), model, verb, request.model_dump(mode="json"), files)
         with self._news:
-            if len(self._standing) >= self.limits.queue or self._stopping:
-                self.tally.refused += 1
-                raise FullError(self._expected())
+            self.check_room()
             self.store.put(job)
             over = self._take(job)
             self._news.notify_all()

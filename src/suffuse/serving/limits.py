@@ -10,7 +10,7 @@ class Limits:
     Args:
         queue: jobs that wait, at most.
         upload: bytes of a request, at most.
-        pixels: of an uploaded picture, of a frame, or of all that is drawn, at most.
+        pixels: of an uploaded picture, of a frame, or of all that is drawn, at most; numbers of an upload of fields.
         seconds: of an uploaded recording, at most.
         items: that are drawn or read for one request, at most.
         steps: of a walk, at most.

@@ -1,15 +1,18 @@
 """What goes over the wire: uploaded files to raw items, and raw items to the content type of their kind."""
 
 import io
+import math
 import mimetypes
 import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from suffuse.clips import Clip
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.model import Model
@@ -71,6 +74,8 @@ def read(model: Model, kind: str, file: tuple[str, bytes], limits: Limits) -> li
         path.write_bytes(data)
         if kind in ("audio", "video"):
             _check_stream(path, limits)
+        if kind == "field":
+            _check_grid(path, limits.pixels)
         try:
             source = open_source(path, kind=kind).cut(model.codec.steps, model.codec.steps)
             report = source.scan()
@@ -78,9 +83,14 @@ def read(model: Model, kind: str, file: tuple[str, bytes], limits: Limits) -> li
                 raise UserError(
                     f"the upload has {len(report.keep)} items, and at most {limits.items} are taken at once"
                 )
-            return source.raw(report.keep)
+            return [_whole(item, data) for item in source.raw(report.keep)]
         except UserError as error:
             raise UserError(_without(folder, str(error))) from error
+
+
+def _whole(item: Any, data: bytes) -> Any:
+    """An item that needs its file no more: a clip's sound is read when it is written."""
+    return replace(item, sound=data) if isinstance(item, Clip) and item.sound else item
 
 
 def _without(folder: str, message: str) -> str:
@@ -107,15 +117,29 @@ def _check_stream(path: Path, limits: Limits) -> None:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             seconds = (container.duration or 0) / av.time_base
-            pixels = max((each.width * each.height for each in container.streams.video), default=0)
-    except FFmpegError as error:
+            known = [each for each in container.streams.video if each.codec_context]
+            pixels = max((each.width * each.height for each in known), default=0)
+    except (FFmpegError, ValueError) as error:  # of names that are no UTF-8, too
         raise UserError("the upload is no recording that can be read") from error
     if seconds > limits.seconds:
         raise UserError(f"the upload lasts {seconds:.0f} seconds, and at most {limits.seconds:.0f} are taken")
     if pixels > limits.pixels:
         raise UserError(f"the upload has frames of {pixels} pixels, and at most {limits.pixels} are taken")
+
+
+def _check_grid(path: Path, most: int) -> None:
+    """Look at how long the axes of a file of fields are alone; what is no such file, the source that reads it says."""
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(str(path)) as file:
+            numbers = sum(math.prod(each.shape) for each in file.variables.values())
+    except (OSError, RuntimeError):
+        return
+    if numbers > most:
+        raise UserError(f"the upload has {numbers} numbers, and at most {most} are taken")
 
 
 def write(model: Model, items: Any, form: str | None = None) -> Result:
