@@ -157,10 +157,13 @@ class SeriesCodec(Codec):
 
     def in_place_of(self, raw: Any, item: Any) -> Any:
         """With its times, where it has as many."""
-        return item.assign(**{self.time: raw[self.time].to_numpy()}) if len(raw) == len(item) else item
+        timed = len(raw) == len(item) and self.time in raw
+        return item.assign(**{self.time: raw[self.time].to_numpy()}) if timed else item
 
     def hollowed(self, raw: Any, start: float, stop: float) -> Any:
         """See the base class; in steps. Times that are missing go on as those that there are."""
+        if self.time not in raw:
+            raise UserError(f"the series has no column {self.time!r}, which has the times in what was trained on")
         first, last = int(start), int(stop)
         if (first, last) != (start, stop) or first > len(raw):
             raise UserError(f"a hole of a series is between whole steps, of which there are {len(raw)}, "
@@ -174,8 +177,9 @@ class SeriesCodec(Codec):
         """The window that is filled next: the first gap, and what is before it.
 
         Raises:
-            UserError: the series is shorter than a window.
+            UserError: the series is shorter than a window, or has not all channels.
         """
+        self._check(raw)
         if len(raw) < self.length:
             raise UserError(
                 f"a series of {len(raw)} steps is shorter than the {self.length} that the model sees at once"
@@ -235,15 +239,18 @@ class SeriesCodec(Codec):
         """Rebuild the codec that `config` described."""
         return cls([Channel(**each) for each in config["channels"]], config["length"], config["time"])
 
+    def _check(self, frame: Any) -> None:
+        lacking = [name for name in self.names if name not in frame]
+        if lacking:
+            raise UserError(f"the series has no channel {lacking[0]!r}, which the model was trained with")
+
     def _values(self, frame: Any) -> np.ndarray:
         """(C, L) of a window, NaN where one is missing.
 
         Raises:
             UserError: it has another length, or not all channels.
         """
-        lacking = [name for name in self.names if name not in frame]
-        if lacking:
-            raise UserError(f"the series has no channel {lacking[0]!r}, which the model was trained with")
+        self._check(frame)
         if len(frame) != self.length:
             raise UserError(f"a window has {self.length} steps, not {len(frame)}")
         return frame[self.names].to_numpy(float).T

@@ -185,7 +185,9 @@ def _headings(path: Path) -> list[str]:
         row = next(csv.reader(file, delimiter=_delimiter(path)), [])
     names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
     if len(names) > _MOST_COLUMNS:
-        raise UserError(f"{path} has {len(names):,} columns, and at most {_MOST_COLUMNS:,} are read; items are its rows")
+        raise UserError(
+            f"{path} has {len(names):,} columns, and at most {_MOST_COLUMNS:,} are read; items are its rows"
+        )
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns of the name {twice!r}; rename one")

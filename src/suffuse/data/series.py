@@ -297,7 +297,7 @@ def _step(steps: Column) -> Step:
     """The median step; whole months where it is as long as they are."""
     import pandas as pd
 
-    steps = steps[steps > steps.iloc[0] * 0]
+    steps = steps[steps > steps.iloc[0] * 0] if len(steps) else steps
     if not len(steps):
         raise UserError("all rows have the same time; a series needs times that grow")
     if pd.api.types.is_numeric_dtype(steps):

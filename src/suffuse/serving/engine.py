@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -50,6 +51,27 @@ class Standing:
     cancelled: bool = False
 
 
+@dataclass(frozen=True)
+class Task:
+    """A job that is not over, read once.
+
+    Args:
+        job: as it is kept.
+        request: what it asks for.
+        alike: what its companions, with which it can be walked in one batch, have in common; None where it has none.
+    """
+
+    job: Job
+    request: Request
+    alike: Any = None
+
+    @classmethod
+    def of(cls, job: Job) -> "Task":
+        """Of a job, whose request is one of the verb."""
+        request = VERBS[job.verb].model_validate(job.request)
+        return cls(job, request, (job.model, request.companions()) if isinstance(request, Generate) else None)
+
+
 @dataclass
 class Tally:
     """What has happened so far, for whoever watches the server."""
@@ -82,15 +104,18 @@ class Engine:
     ) -> None:
         self.models, self.store, self.limits, self.together, self.tally = dict(models), store, limits, together, Tally()
         self.worker = worker or Here(self.models, limits)
-        self._waiting: list[Job] = []
+        self._waiting: list[Task] = []
         self._standing: dict[str, Standing] = {}
         self._over: dict[str, Future[Outcome]] = {}
         self._news, self._stopping, self._abandoning = threading.Condition(), False, False
         for job in store.pending():  # of a server that was killed
-            if job.model in models and job.verb in VERBS:
-                self._take(job)
-            else:
+            if job.model not in models or job.verb not in VERBS:
                 store.move(job.id, State.FAILED, f"the model {job.model} is no longer served")
+                continue
+            try:
+                self._take(Task.of(job))
+            except ValidationError as error:  # of another version
+                store.move(job.id, State.FAILED, str(error))
         self._threads = [
             threading.Thread(target=self._work, name=f"suffuse-engine-{place}", daemon=True)
             for place in range(self.worker.places)
@@ -143,10 +168,11 @@ class Engine:
             FullError: as many wait as are let to.
         """
         job = Job(secrets.token_urlsafe(16), model, verb, request.model_dump(mode="json"), files)
+        task = Task.of(job)
         with self._news:
             self.check_room()
             self.store.put(job)
-            over = self._take(job)
+            over = self._take(task)
             self._news.notify_all()
         return job, over
 
@@ -161,8 +187,8 @@ class Engine:
             if standing is None:
                 return False
             standing.cancelled = True
-            if any(job.id == id for job in self._waiting):
-                self._waiting = [job for job in self._waiting if job.id != id]
+            if any(task.job.id == id for task in self._waiting):
+                self._waiting = [task for task in self._waiting if task.job.id != id]
                 self._end(id, State.CANCELLED)
             elif self._unwanted(standing.course):
                 standing.course.stop()
@@ -173,11 +199,11 @@ class Engine:
         over = self._over.get(id)
         return over is None or over in wait([over], seconds).done
 
-    def _take(self, job: Job) -> Future[Outcome]:
+    def _take(self, task: Task) -> Future[Outcome]:
         over = Future[Outcome]()
         over.set_running_or_notify_cancel()  # so that none of those who wait for it can cancel it for the others
-        self._waiting.append(job)
-        self._standing[job.id], self._over[job.id] = Standing(), over
+        self._waiting.append(task)
+        self._standing[task.job.id], self._over[task.job.id] = Standing(), over
         return over
 
     def _expected(self) -> float:
@@ -204,48 +230,46 @@ class Engine:
                     self._news.wait()
                 if self._stopping:
                     return
-                jobs = self._next()
-                for job in jobs:
-                    self._standing[job.id].started = time.time()
-            for job in jobs:
-                self.store.move(job.id, State.RUNNING)
-            self._do(jobs)
+                tasks = self._next()
+                for task in tasks:
+                    self._standing[task.job.id].started = time.time()
+            for task in tasks:
+                self.store.move(task.job.id, State.RUNNING)
+            self._do(tasks)
             self.store.forget(time.time() - self.limits.kept)
 
-    def _next(self) -> list[Job]:
-        """The oldest job, and its companions, as far as they fit in one batch."""
+    def _next(self) -> list[Task]:
+        """The oldest, and its companions, as far as they fit in one batch."""
         first = self._waiting.pop(0)
-        jobs, request = [first], _request(first)
-        if isinstance(request, Generate) and self.together:
-            room, alike = _TOGETHER - request.n, (first.model, request.companions())
-            for job in [*self._waiting]:
-                other = _request(job)
-                if isinstance(other, Generate) and other.n <= room and (job.model, other.companions()) == alike:
-                    self._waiting.remove(job)
-                    jobs.append(job)
-                    room -= other.n
-        return jobs
+        tasks, room = [first], _TOGETHER - first.request.size
+        if first.alike is not None and self.together:
+            for task in [*self._waiting]:
+                if task.alike == first.alike and task.request.size <= room:
+                    self._waiting.remove(task)
+                    tasks.append(task)
+                    room -= task.request.size
+        return tasks
 
-    def _do(self, jobs: Sequence[Job]) -> None:
-        """Do jobs in one go; where several fail together, each is done for itself, so that none spoils the others."""
+    def _do(self, tasks: Sequence[Task]) -> None:
+        """Do it in one go; where several fail together, each is done for itself, so that none spoils the others."""
+        first, jobs = tasks[0].job, [task.job for task in tasks]
         start, course = time.perf_counter(), self._embark(jobs)
         try:
-            requests = [_request(job) for job in jobs]
-            results = self.worker.do(Batch(jobs[0].model, requests, jobs[0].files), course)
+            results = self.worker.do(Batch(first.model, [task.request for task in tasks], first.files), course)
         except Stopped:
             if not self._abandoning:  # else the next server does them
                 self._all(jobs, State.CANCELLED)
-        except (UserError, ValidationError) as error:
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._do([job])
+        except UserError as error:
+            if len(tasks) > 1:
+                for task in tasks:
+                    self._do([task])
                 return
             self._all(jobs, State.FAILED, str(error))
         except Exception:  # of our own; what it is concerns the log of the server alone
-            _LOG.exception("job %s", jobs[0].id)
+            _LOG.exception("job %s", first.id)
             self._all(jobs, State.FAILED, FAULT)
         else:
-            self._done(jobs, requests, results)
+            self._done(tasks, results)
         with self._news:
             self.tally.seconds += time.perf_counter() - start
 
@@ -258,21 +282,17 @@ class Engine:
             course.stopped = self._abandoning or self._unwanted(course)
         return course
 
-    def _done(self, jobs: Sequence[Job], requests: Sequence[Request], results: Sequence[Result]) -> None:
+    def _done(self, tasks: Sequence[Task], results: Sequence[Result]) -> None:
         with self._news:
             self.tally.batches += 1
-            self.tally.items += sum(request.size for request in requests)
-            for job, result in zip(jobs, results, strict=True):
-                if self._standing[job.id].cancelled:
-                    self._end(job.id, State.CANCELLED)
+            self.tally.items += sum(task.request.size for task in tasks)
+            for task, result in zip(tasks, results, strict=True):
+                if self._standing[task.job.id].cancelled:
+                    self._end(task.job.id, State.CANCELLED)
                 else:
-                    self._end(job.id, State.DONE, None, result)
+                    self._end(task.job.id, State.DONE, None, result)
 
     def _all(self, jobs: Sequence[Job], state: State, reason: str | None = None) -> None:
         with self._news:
             for job in jobs:
                 self._end(job.id, state, reason)
-
-
-def _request(job: Job) -> Request:
-    return VERBS[job.verb].model_validate(job.request)
