@@ -11,22 +11,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from PIL import Image
 
-from suffuse.clips import Clip, write_mp4
 from suffuse.data.sources import ArraySource
 from suffuse.learn import train
 from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
-from suffuse.sounds import Sound, write_sound
 from suffuse.studio.words import WORDS
 from suffuse.training.config import TrainingConfig
 from tests.serving.servers import command
@@ -41,38 +36,19 @@ _KEPT = os.environ.get("SUFFUSE_SCREENSHOTS")
 """Folder for what the page looks like: then models are trained until they are something to look at."""
 
 
-def _recipe(kind: str, steps: int = 2, **data: Any) -> Recipe:
-    return Recipe(
-        data=DataSection(kind=kind, **data),
-        network=NetworkSection(width=8, multipliers=(1, 1), blocks=1, depth=1),
-        sampling=SamplingSection(sampling_steps=4),
-        training=TrainingConfig(steps=steps, batch=4, held_out=0.0),
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data of several kinds, in a folder that may be trained on."""
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("below") / "data", np.random.default_rng(0)
+    shutil.copytree(data, folder)
     angle, radius = rng.uniform(0, 2 * np.pi, 2000), rng.choice([1.0, 2.0], 2000)
     rings = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None] + rng.normal(0, 0.1, (2000, 2))
     pd.DataFrame(rings.round(4), columns=["x", "y"]).to_csv(folder / "rings.csv", index=False)
-    rows = pd.DataFrame({"size": rng.normal(size=40).round(3), "colour": rng.choice(["red", "blue"], 40)})
-    rows.to_csv(folder / "rows.csv", index=False)
-    (folder / "words.txt").write_text("the sun is up\nthe moon is low\n" * 20, encoding="utf-8")
-    write_mp4(Clip(rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8), Fraction(10)), folder / "film.mp4")
-    tone = np.sin(np.arange(8000) / 5)[None].astype(np.float32)
-    write_sound(Sound(tone, 8000), folder / "tone.wav", ".wav")
-    waves = xr.Dataset(
-        {"u": (("time", "y", "x"), rng.normal(size=(12, 8, 8)).astype(np.float32))},
-        {"time": np.arange(12), "y": np.arange(8.0), "x": np.arange(8.0)},
-    )
-    waves.to_netcdf(folder / "waves.nc")
     return folder
 
 
 @pytest.fixture(scope="module")
-def runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def runs(folder: Path, kinds: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """A model of each kind, hardly trained but for digits."""
     from sklearn.datasets import load_digits
 
@@ -86,12 +62,11 @@ def runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
     )
     pictures = (digits.images * 255 / 16).astype(np.uint8)
     train(ArraySource(pictures, [str(each) for each in digits.target], "digits"), recipe, into / "digits")
-    train(folder / "words.txt", _recipe("text", 400 if _KEPT else 2, length=16), into / "words")
-    train(folder / "rows.csv", _recipe("table"), into / "rows")
-    train(folder / "film.mp4", _recipe("video", length=4, size=16), into / "clips")
-    train(folder / "tone.wav", _recipe("audio", length=1024), into / "tones")
-    train(folder / "waves.nc", _recipe("field"), into / "waves")
-    return {path.name: path for path in into.iterdir()}
+    found = {"digits": into / "digits"} | {name: kinds[name] for name in ("words", "rows", "clips", "tones", "fields")}
+    if _KEPT:
+        recipe = Recipe(data=DataSection(kind="text", length=16), training=TrainingConfig(steps=400, held_out=0.0))
+        train(folder / "words.txt", recipe, into / "words")
+    return found | ({"words": into / "words"} if _KEPT else {})
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +79,9 @@ def address(runs: Mapping[str, Path], folder: Path, out: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    models = [runs[name] for name in ("digits", "words", "rows", "clips", "tones", "waves")]
     places = ("--data", folder, "--out", out, "--jobs", out / "jobs.sqlite")
     process = subprocess.Popen(
-        command("studio", *models, *places, "--port", port), env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command("studio", *runs.values(), *places, "--port", port), env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     end = time.monotonic() + 120
     while True:
@@ -250,7 +224,7 @@ _SEEN: Mapping[str, Callable[["sync_api.Page"], "sync_api.Locator"]] = {
     "rows": lambda page: page.get_by_role("gridcell", name="red").or_(page.get_by_role("gridcell", name="blue")),
     "clips": lambda page: page.locator("video:visible"),
     "tones": lambda page: page.get_by_role("button", name="Play").locator("visible=true"),
-    "waves": lambda page: page.locator("#preview:visible img"),
+    "fields": lambda page: page.locator("#preview:visible img"),
 }
 
 

@@ -1,9 +1,13 @@
 """What the page may train on, and how it calls what it trains: nothing outside its two folders."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.studio.runs import Trainings
 
@@ -58,6 +62,34 @@ def test_uploads_stay_where_the_page_keeps_them(trainings: Trainings, tmp_path: 
     assert kept.parent == tmp_path / "runs" / ".studio" / "mine" / "data"
     assert trainings.kept("mine", [tmp_path / "secret.csv", tmp_path / "data" / "cats" / "a.txt"]) == kept.parent
     assert {path.name for path in kept.parent.iterdir()} == {"secret.csv", "a.txt"}
+
+
+def test_a_folder_with_folders_in_it_is_sent_as_an_archive(trainings: Trainings, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for number in range(4):
+            stream = io.BytesIO()
+            Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(stream, "PNG")
+            archive.writestr(f"pets/{'cat' if number % 2 else 'dog'}/{number}.png", stream.getvalue())
+        archive.writestr("__MACOSX/pets/._0.png", b"")
+    source = open_source(trainings.kept("mine", [tmp_path / "pets.zip"]))
+    assert sorted(source.column("label")) == ["cat", "cat", "dog", "dog"]
+
+
+def test_archives_that_climb_or_swell_do_neither(trainings: Trainings, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("../../out.txt", "/tmp/suffuse-out.txt", "in.txt"):
+            archive.writestr(name, b"text")
+    kept = trainings.kept("mine", [tmp_path / "a.zip"])
+    assert sorted(path.name for path in kept.rglob("*.txt")) == ["in.txt", "out.txt", "suffuse-out.txt"]
+    assert not Path("/tmp/suffuse-out.txt").exists()
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(100_001):
+            archive.writestr(f"{number}", b"")
+    with pytest.raises(UserError, match="holds more than 100,000 files"):
+        trainings.kept("mine", [tmp_path / "many.zip"])
+    (tmp_path / "no.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"no.zip is no ZIP file that can be read"):
+        trainings.kept("mine", [tmp_path / "no.zip"])
 
 
 def test_uploads_that_cannot_be_kept_are_told_in_a_sentence(tmp_path: Path):

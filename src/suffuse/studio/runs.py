@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ _ASIDE = ".studio"
 _TAIL = 4096
 """Bytes of a log that are shown."""
 _LISTED = 500
+_MOST_FILES, _MOST_BYTES = 100_000, 4 * 2**30
+"""That an archive is unpacked to."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,31 @@ class Standing:
 
 
 def gathered(uploads: Sequence[Path], folder: Path) -> Path:
-    """Copies of uploads in a folder: the one file, or the folder of them."""
+    """Copies of uploads in a folder: the one file, the folder of them, or what the one archive holds.
+
+    Raises:
+        UserError: the archive is damaged, or holds too much.
+    """
+    if len(uploads) == 1 and uploads[0].suffix.lower() == ".zip":
+        return _unpacked(uploads[0], folder)
     for upload in uploads:
         shutil.copyfile(upload, folder / upload.name)
     return folder / uploads[0].name if len(uploads) == 1 else folder
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The folder that was packed; names that would lead out of it are made to stay in it by zipfile itself."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            inside = [each for each in opened.infolist() if not each.filename.startswith("__MACOSX/")]
+            if len(inside) > _MOST_FILES or sum(each.file_size for each in inside) > _MOST_BYTES:
+                most = f"{_MOST_FILES:,} files or {_MOST_BYTES // 2**30} GB"
+                raise UserError(f"{archive.name} holds more than {most}; put it below the folder of --data")
+            opened.extractall(folder, inside)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise UserError(f"{archive.name} is no ZIP file that can be read, or is damaged or locked") from error
+    found = [*folder.iterdir()]
+    return found[0] if len(found) == 1 and found[0].is_dir() else folder  # most programs pack the folder itself
 
 
 class Trainings:

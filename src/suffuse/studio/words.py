@@ -39,7 +39,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "score_it": ("How likely is it?", "有多可能？"),
     "classify_it": ("What is it?", "它是什么？"),
     "data_folder": ("Data of this machine", "本机数据"),
-    "data_upload": ("Or upload files", "或上传文件"),
+    "data_upload": ("Or upload files, or a folder as a .zip", "或上传文件，或打包成 .zip 的文件夹"),
     "kind": ("Kind (–: found out)", "数据类型（–：自动识别）"),
     "look": ("Look at the data", "查看数据"),
     "told": ("What the model is told (conditions)", "告诉模型的条件"),
