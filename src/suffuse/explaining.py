@@ -1,19 +1,21 @@
 """How a model works, to look at: its walks from noise, where it errs, its densities, what belongs together."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from suffuse.codecs.table import TableCodec
 from suffuse.errors import UserError
 from suffuse.exact import GaussianMixture
 from suffuse.model import Model
+from suffuse.networks.layers import Attention
 from suffuse.outputs import output_of
 from suffuse.plots import as_picture, contours, heat, new_figure
 from suffuse.posteriors import Posterior
@@ -271,14 +273,14 @@ def _names(model: Model) -> tuple[str, str]:
     return first, second
 
 
-def belonging(
-    model: Model, item: Any, times: Sequence[float], place: tuple[float, float], seed: int = 0
-) -> Image.Image:
-    r"""What the network looks at for one place of a picture, at each of several times: a heat map for each.
+Map = Callable[[Model, Any, float, tuple[float, float], int], Tensor]
+"""The heat map (H, W) of a model, a picture, a time, a place and a seed: :func:`gradient` or :func:`attention`."""
 
-    It is the gradient of the answer there, :math:`|\partial E[x_0 | x_t]_{place} / \partial x_t|`. By Tweedie's formula
-    that is :math:`\alpha_t / \sigma_t^2` times the covariance of that place and each other given the noisy picture:
-    what belongs together, as far as the model knows.
+
+def belonging(
+    model: Model, item: Any, times: Sequence[float], place: tuple[float, float], seed: int, map_of: Map
+) -> Image.Image:
+    """What the network looks at for one place of a picture, at each of several times: a heat map for each.
 
     Args:
         model: of pictures.
@@ -286,28 +288,79 @@ def belonging(
         times: in (0, 1].
         place: from the top and from the left, as shares of height and width.
         seed: of the noise.
+        map_of: gives one of the maps.
 
     Raises:
-        UserError: the model is not of pictures.
+        UserError: the model is not of pictures, or has no such map.
     """
-    maps = [gradient(model, item, t, place, seed) for t in times]
+    maps = [map_of(model, item, t, place, seed) for t in times]
     return heat([each.numpy() for each in maps], [f"t = {t:.2f}" for t in times], _pixel(place, maps[0]))
 
 
 def gradient(model: Model, item: Any, t: float, place: tuple[float, float], seed: int = 0) -> Tensor:
-    """The map of :func:`belonging` at one time, (H, W)."""
+    r"""The gradient of the answer there, (H, W): :math:`|\partial E[x_0 | x_t]_{place} / \partial x_t|`.
+
+    By Tweedie's formula that is :math:`\alpha_t / \sigma_t^2` times the covariance of that place and each other given
+    the noisy picture: what belongs together, as far as the model knows.
+    """
+    with torch.enable_grad():
+        x_t = _noised(model, item, t, seed).requires_grad_()
+        mean = model.denoiser(x_t, t).mean
+        row, column = _pixel(place, x_t)
+        (found,) = torch.autograd.grad(mean[0, :, row, column].sum(), x_t)
+    return found[0].abs().sum(0)
+
+
+@torch.no_grad()
+def attention(model: Model, item: Any, t: float, place: tuple[float, float], seed: int = 0) -> Tensor:
+    """How much the network attends to each place for that one, (H, W): the mean over its heads and layers.
+
+    Weights of what a network is told beside the picture are left out. What attention weighs is mixed further by the
+    layers behind it, so that a map says where information is fetched from and not what it does; see :func:`gradient`.
+
+    Source: "Attention is not Explanation" (Jain and Wallace, 2019), for the caution.
+    """
+    x_t = _noised(model, item, t, seed)
+    high, wide = x_t.shape[-2:]
+    found: list[Tensor] = []
+
+    def looked(layer: nn.Module, asked: tuple[Any, ...], named: dict[str, Any]) -> None:
+        assert isinstance(layer, Attention)
+        weights = layer.weights(*asked, **named)[0].float().mean(0)
+        rows = round((len(weights) * high / wide) ** 0.5)
+        grid = weights.new_zeros(rows, len(weights) // rows)
+        row, column = _pixel(place, grid)
+        own = weights[row * grid.shape[1] + column, : len(weights)].view(1, 1, *grid.shape)
+        found.append(F.interpolate(own, (high, wide))[0, 0])
+
+    with ExitStack() as hooks:
+        for layer in model.denoiser.modules():
+            if isinstance(layer, Attention):
+                hooks.enter_context(layer.register_forward_pre_hook(looked, with_kwargs=True))
+        model.denoiser(x_t, t)
+    if not found:
+        raise UserError(f"the network of {model.origin.name} has no attention to show")
+    return torch.stack(found).mean(0)
+
+
+def attends(model: Model) -> bool:
+    """Whether :func:`attention` has something to show."""
+    return any(isinstance(layer, Attention) for layer in model.denoiser.modules())
+
+
+def _noised(model: Model, item: Any, t: float, seed: int) -> Tensor:
+    """A picture at a time.
+
+    Raises:
+        UserError: the model is not of pictures.
+    """
     process, shape = model.denoiser.process, model.codec.shape
     if model.codec.kind != "image" or not isinstance(process, Gaussian) or not isinstance(shape, tuple):
         raise UserError(f"{model.origin.name} is no model of pictures that are freed of noise, which heat maps are of")
     ((_, _, rng),) = model.batches(1, {}, seed)
     x0 = model.encoded([item], range(1), seed)
     assert isinstance(x0, Tensor)
-    with torch.enable_grad():
-        x_t = process.corrupt(x0, t, rng.fold("noise")).requires_grad_()
-        mean = model.denoiser(x_t, t).mean
-        row, column = _pixel(place, x_t)
-        (found,) = torch.autograd.grad(mean[0, :, row, column].sum(), x_t)
-    return found[0].abs().sum(0)
+    return process.corrupt(x0, t, rng.fold("noise"))
 
 
 def _pixel(place: tuple[float, float], picture: Tensor) -> tuple[int, int]:

@@ -317,7 +317,7 @@ def test_the_walk_is_gone_through_and_errors_and_heat_are_shown(page: "sync_api.
     upload = {"name": "a.png", "mimeType": "image/png", "buffer": stream.getvalue()}
     page.locator("#explain-item input[type=file]").set_input_files(upload)
     page.locator("#explain-item:visible img").wait_for()
-    for button in ("#errors-it", "#heat-it"):
+    for button in ("#errors-it", "#heat-it", "#attention-it"):
         before = page.locator("#explained img").get_attribute("src") if page.locator("#explained img").count() else ""
         page.click(button)
         page.wait_for_function(

@@ -6,14 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import suffuse as sf
 from suffuse.codecs.cells import NumberCells
 from suffuse.codecs.image import ImageCodec
 from suffuse.codecs.table import Field, TableCodec
-from suffuse.explaining import densities, errors, gradient, has_plane, walk
+from suffuse.errors import UserError
+from suffuse.explaining import attends, attention, densities, errors, gradient, has_plane, walk
 from suffuse.model import Model, Origin
+from suffuse.networks.layers import Attention
+from suffuse.parameterizations import Direct
 from suffuse.posteriors import Normal
 from suffuse.recipes.recipe import SamplingSection
 
@@ -132,3 +136,51 @@ def test_what_there_is_nothing_to_show_of_is_refused_in_a_sentence():
     assert not has_plane(model)
     with pytest.raises(sf.UserError, match="no model of two numbers"):
         next(densities(model, [0.5]))
+
+
+class _Halves(torch.nn.Module):
+    """A network whose one layer of attention looks from each pixel at those that are as bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Attention(2, 1)
+        with torch.no_grad():
+            self.layer.qkv.weight.copy_(torch.eye(2).repeat(3, 1) * torch.tensor([[30.0]] * 4 + [[1.0]] * 2))
+
+    def forward(self, x: Tensor, level: Tensor, condition: object) -> Tensor:
+        bright = x.flatten(1).sign()
+        tokens = torch.stack([bright, torch.zeros_like(bright)], -1)
+        return self.layer(tokens)[..., 0].reshape(x.shape)
+
+
+def test_attention_is_shown_where_it_goes():
+    denoiser = sf.Denoiser(_Halves(), sf.Gaussian(sf.schedules.Flow()), Direct(0.5), (1, 4, 6))
+    model = Model(ImageCodec((4, 6), 1), {}, None, Origin("halves"), denoiser, SamplingSection(sampling_steps=2))
+    picture = np.zeros((4, 6), np.uint8)
+    picture[:, 3:] = 255
+    assert attends(model)
+    for left, own in ((0.1, slice(0, 3)), (0.9, slice(3, 6))):
+        seen = attention(model, Image.fromarray(picture), 1e-3, (0.5, left))
+        assert seen.shape == (4, 6)
+        torch.testing.assert_close(seen.sum(), torch.tensor(1.0))
+        torch.testing.assert_close(seen[:, own], torch.full((4, 3), 1 / 12))
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_shown_of_attention_is_what_it_weighs_by(told: bool):
+    torch.manual_seed(0)
+    layer = Attention(16, 4, 6 if told else 0).double()
+    x, context = torch.randn(2, 9, 16).double(), torch.randn(2, 5, 6).double() if told else None
+    mask = torch.rand(2, 5) < 0.6 if told else None
+    values = layer.qkv(x)[..., 32:].unflatten(-1, (4, 4))
+    if layer.context is not None:
+        values = torch.cat([values, layer.context(context)[..., 16:].unflatten(-1, (4, 4))], 1)
+    weighed = layer.weights(x, context, mask) @ values.transpose(1, 2)
+    torch.testing.assert_close(layer.out(weighed.transpose(1, 2).flatten(2)), layer(x, context, mask))
+
+
+def test_without_attention_none_is_shown():
+    model = _pictures(_smooth())
+    assert not attends(model)
+    with pytest.raises(UserError, match="no attention to show"):
+        attention(model, Image.new("L", (_SIDE, _SIDE)), 0.5, (0.5, 0.5))

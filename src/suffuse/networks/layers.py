@@ -210,6 +210,24 @@ class Attention(nn.Module):
             mask: (B, S), or (B, N) where there is no context: which keys may be looked at.
             rotation: rotary positions, as from `rotary`.
         """
+        query, key, value, mask = self._projected(x, context, mask, rotation)
+        return self.out(attend(query, key, value, mask).transpose(1, 2).flatten(2))
+
+    def weights(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
+        """How much each token looks at each, (B, heads, N, N + S): what `forward`, which is called alike, weighs by."""
+        query, key, _, mask = self._projected(x, context, mask, rotation)
+        return looks(query, key, mask)
+
+    def _projected(
+        self, x: Tensor, context: Tensor | None, mask: Tensor | None, rotation: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys and values, (B, heads, ..., size), and the mask of the keys."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
@@ -219,8 +237,7 @@ class Attention(nn.Module):
             if mask is not None:
                 mask = F.pad(mask, (x.shape[1], 0), value=True)
         mask = None if mask is None else mask[:, None, None]
-        out = attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask)
-        return self.out(out.transpose(1, 2).flatten(2))
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask
 
 
 class FramedAttention(nn.Module):
@@ -275,11 +292,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     """Attention softmax(Q K^T / sqrt(size)) V of (B, heads, N, size), under a mask of the keys to look at."""
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.shape[2] <= 512:
         # On short sequences torch's CPU kernel takes up to 7 times as long to differentiate in bfloat16.
-        weights = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
-        if mask is not None:
-            weights = weights.masked_fill(~mask, -torch.inf)
-        return weights.softmax(-1) @ value
+        return looks(query, key, mask) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+def looks(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The weights softmax(Q K^T / sqrt(size)) of attention, (B, heads, N, keys)."""
+    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -torch.inf)
+    return weights.softmax(-1)
 
 
 def rotary(space: Sequence[int], size: int, like: Tensor, start: int = 0) -> Tensor:

@@ -2,16 +2,17 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
 
 from PIL import Image
 from pydantic import Field
 
 from suffuse.errors import UserError
-from suffuse.explaining import belonging, densities, errors, walk
+from suffuse.explaining import Map, attention, belonging, densities, errors, gradient, walk
 from suffuse.model import Model
 from suffuse.outputs import contents
 from suffuse.serving.asked import Condition, Files, Guidance, Progress, Request, Seed, Steps, example, json_file
@@ -97,6 +98,9 @@ class Errors(Request):
         return json_file("errors.json", [asdict(each) for each in found])
 
 
+_MAPS: Mapping[str, Map] = MappingProxyType({"gradient": gradient, "attention": attention})
+
+
 class Belonging(Request):
     """Show what the network looks at for one place of a picture, at each of several levels of noise."""
 
@@ -108,6 +112,7 @@ class Belonging(Request):
         0.6,
         0.8,
     )
+    by: Annotated[Literal["gradient", "attention"], Field(description="what a map shows")] = "gradient"
     seed: Seed = 0
 
     def answer(self, model: Model, files: Files, limits: Limits, progress: Progress) -> Result:
@@ -116,7 +121,8 @@ class Belonging(Request):
         if len(items) != 1:
             raise UserError(f"one picture is looked at at a time, and the upload has {len(items)}")
         with tempfile.TemporaryDirectory() as folder:
-            belonging(model, items[0], self.times, self.place, self.seed).save(Path(folder) / "belonging.png")
+            maps = belonging(model, items[0], self.times, self.place, self.seed, _MAPS[self.by])
+            maps.save(Path(folder) / "belonging.png")
             return packed(contents(Path(folder)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from suffuse.explaining import curve, has_plane
+from suffuse.explaining import attends, curve, has_plane
 from suffuse.model import Model
 from suffuse.serving.explanations import TIMES
 from suffuse.studio.faces import entry, unpacked, upload
@@ -136,6 +136,7 @@ def _errors(studio: Studio, name: str, model: Model) -> None:
             top = gr.Slider(0, 1, 0.5, step=0.01, label=studio.say("top"), visible=pictures)
             left = gr.Slider(0, 1, 0.5, step=0.01, label=studio.say("left"), visible=pictures)
             heat = gr.Button(studio.say("heat_it"), visible=pictures, elem_id="heat-it")
+            look = gr.Button(studio.say("attention_it"), visible=pictures and attends(model), elem_id="attention-it")
         with gr.Column(scale=2, min_width=260):
             seen = picture("explained", visible=True)
 
@@ -145,9 +146,15 @@ def _errors(studio: Studio, name: str, model: Model) -> None:
         return curve([Level(**each) for each in levels], model.origin.images)
 
     def heated(value: Any, high: float, wide: float, bar: gr.Progress = BAR) -> Any:
+        return mapped("gradient", value, (high, wide), bar)
+
+    def attended(value: Any, high: float, wide: float, bar: gr.Progress = BAR) -> Any:
+        return mapped("attention", value, (high, wide), bar)
+
+    def mapped(by: str, value: Any, place: tuple[float, float], bar: gr.Progress) -> str:
         files = told(lambda: {"file": upload(model.codec.kind, value)})
-        result = done(studio.engine, name, "belonging", {"place": (high, wide)}, files, bar)
-        return str(unpacked(result)[0])
+        return str(unpacked(done(studio.engine, name, "belonging", {"place": place, "by": by}, files, bar))[0])
 
     errors.click(erring, item, seen)
     heat.click(heated, [item, top, left], seen)
+    look.click(attended, [item, top, left], seen)

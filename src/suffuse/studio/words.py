@@ -74,6 +74,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "top": ("Place: share from the top", "位置：距顶部的比例"),
     "left": ("Place: share from the left", "位置：距左侧的比例"),
     "heat_it": ("What belongs to this place", "与此处相关的部分"),
+    "attention_it": ("Where the network looks for it", "网络为此处关注的部分"),
 }
 WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
