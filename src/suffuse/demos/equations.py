@@ -42,15 +42,15 @@ _SHOWN = (0, 9, 24, 49)
 
 def heat(out: Path, minutes: float | None = None, seed: int = 0) -> None:
     """Heat in bodies of uneven conductivity, with sources that turn: some minutes on two CPU cores."""
-    show(HEAT, out, minutes, seed, images=24_000)
+    show(HEAT, out, minutes, seed)
 
 
 def reaction(out: Path, minutes: float | None = None, seed: int = 0) -> None:
-    """Gray and Scott's substances that react and spread: some minutes on two CPU cores."""
-    show(REACTION, out, minutes, seed, images=24_000)
+    """Gray and Scott's substances that react and spread: a quarter of an hour on two CPU cores."""
+    show(REACTION, out, minutes, seed)
 
 
-def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: int) -> None:
+def show(problem: Problem, out: Path, minutes: float | None, seed: int) -> None:
     """Solve, train, draw what comes next, measure, and write it all into the run folder."""
     with Progress("solving", 2) as progress:
         train = solved(problem, problem.bodies, _FRAMES, 0)
@@ -61,16 +61,16 @@ def show(problem: Problem, out: Path, minutes: float | None, seed: int, images: 
         data=DataSection(
             kind=NEXT, periodic=("y", "x"), target=",".join(problem.variables), condition=_numbers(source)
         ),
-        network=NetworkSection(width=48, multipliers=(1, 2), blocks=1, attention=(), patch=2),
+        network=NetworkSection(width=problem.width, multipliers=(1, 2), blocks=1, attention=(), patch=problem.patch),
         objective=ObjectiveSection(condition_dropout=0.0, regression=problem.regression),
         sampling=SamplingSection(sampler=problem.sampler, sampling_steps=problem.steps),
         training=TrainingConfig(
             batch=8,
             learning_rate=2e-3,
             held_out=0.02,
-            evaluate_every=None if minutes else images / 3,
-            sample_every=None if minutes else images,
-            images=None if minutes else images,
+            evaluate_every=None if minutes else problem.images / 3,
+            sample_every=None if minutes else problem.images,
+            images=None if minutes else problem.images,
             minutes=minutes,
             seed=seed,
         ),
