@@ -65,13 +65,15 @@ class Generating:
             )
         self.cluster: list[psutil.Process] = []
 
-    def reaches(self, files: int) -> None:
-        """Waits until it has written so many."""
+    def reaches(self, files: int, sent: int | None = None) -> None:
+        """Waits until it has written so many; then sends it a signal at once, as long as there is much to draw."""
         end = time.monotonic() + 120
         while len(there(self.folder)) < files:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < end
             time.sleep(0.01)
+        if sent is not None:
+            os.killpg(self.process.pid, sent)
         self.cluster = self.process.children(recursive=True)
 
     @property
@@ -126,8 +128,7 @@ def test_killed_workers_and_commands_lose_and_repeat_nothing(plan, undisturbed, 
     assert 12 <= len(written) < plan.count
 
     second = generate()
-    second.reaches(len(written) + 1)
-    os.killpg(second.process.pid, signal.SIGINT)
+    second.reaches(len(written) + 1, signal.SIGINT)
     assert second.ends() == 130
     assert "the same command draws the others" in second.said
     assert len(there(second.folder)) < plan.count

@@ -97,12 +97,12 @@ def test_replicas_grow_with_the_load_and_one_that_is_killed_loses_nothing(server
     assert len(replicas(server)) == 2
     for id in filling:
         server.client.delete(f"/v1/jobs/{id}")
-    server.begun([*jobs][1])
+    server.begun([*jobs][1], 120)
     lost = replicas(server)[0]
     lost.kill()
     lost.wait(10)
     for id, seed in jobs.items():
-        server.waits_for(id, "done", 60)
+        server.waits_for(id, "done", 120)
         drawn = server.client.get(f"/v1/jobs/{id}/result").content
         assert np.array_equal(pixels(drawn), np.array(model.generate(1, seed=seed, steps=150 + seed)[0]))
     assert server.client.get("/ready").json()["waiting"] == 0
