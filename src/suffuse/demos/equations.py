@@ -61,7 +61,7 @@ def show(problem: Problem, out: Path, minutes: float | None, seed: int) -> None:
         data=DataSection(
             kind=NEXT, periodic=("y", "x"), target=",".join(problem.variables), condition=_numbers(source)
         ),
-        network=NetworkSection(width=problem.width, multipliers=(1, 2), blocks=1, attention=(), patch=problem.patch),
+        network=NetworkSection(width=24, multipliers=(1, 2), blocks=1, attention=(), patch=1),
         objective=ObjectiveSection(condition_dropout=0.0, regression=problem.regression),
         sampling=SamplingSection(sampler=problem.sampler, sampling_steps=problem.steps),
         training=TrainingConfig(

@@ -36,8 +36,6 @@ class Problem:
         inner: time step of the solver.
         told: what a model is told of all that is given, at these times.
         bodies: that a model of it is trained on.
-        width: of the network, in features of its finest level.
-        patch: places along each axis that it sees as one.
         images: items that it is trained on.
         regression: share of the budget that a regression takes first, as measured best for it.
         sampler: the way to walk, as measured best for it.
@@ -56,8 +54,6 @@ class Problem:
     inner: float
     told: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]]
     bodies: int
-    width: int
-    patch: int
     images: int
     regression: float
     sampler: str
@@ -193,8 +189,6 @@ REACTION = Problem(
     inner=1.0,
     told=_fed,
     bodies=320,
-    width=24,
-    patch=1,
     images=40_000,
     regression=0.8,
     sampler="ddim",
@@ -217,11 +211,9 @@ HEAT = Problem(
     inner=0.1,
     told=_heat_source,
     bodies=160,
-    width=48,
-    patch=2,
     images=24_000,
     regression=0.0,
     sampler="sde2",
-    steps=16,
+    steps=32,
     method="pigdm",
 )
