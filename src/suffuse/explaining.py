@@ -15,7 +15,7 @@ from suffuse.codecs.table import TableCodec
 from suffuse.errors import UserError
 from suffuse.exact import GaussianMixture
 from suffuse.model import Model
-from suffuse.networks.layers import Attention
+from suffuse.networks.layers import Attention, looks
 from suffuse.outputs import output_of
 from suffuse.plots import as_picture, contours, heat, new_figure
 from suffuse.posteriors import Posterior
@@ -326,12 +326,12 @@ def attention(model: Model, item: Any, t: float, place: tuple[float, float], see
 
     def looked(layer: nn.Module, asked: tuple[Any, ...], named: dict[str, Any]) -> None:
         assert isinstance(layer, Attention)
-        weights = layer.weights(*asked, **named)[0].float().mean(0)
-        rows = round((len(weights) * high / wide) ** 0.5)
-        grid = weights.new_zeros(rows, len(weights) // rows)
-        row, column = _pixel(place, grid)
-        own = weights[row * grid.shape[1] + column, : len(weights)].view(1, 1, *grid.shape)
-        found.append(F.interpolate(own, (high, wide))[0, 0])
+        query, key, _, mask = layer.projected(*asked, **named)
+        weights = looks(query, key, mask)[0].float().mean(0)
+        weights = weights[:, : len(weights)].unflatten(1, _grid(len(weights), high / wide))
+        row, column = _pixel(place, weights)
+        own = weights[row * weights.shape[2] + column]
+        found.append(F.interpolate(own[None, None], (high, wide))[0, 0])
 
     with ExitStack() as hooks:
         for layer in model.denoiser.modules():
@@ -341,6 +341,18 @@ def attention(model: Model, item: Any, t: float, place: tuple[float, float], see
     if not found:
         raise UserError(f"the network of {model.origin.name} has no attention to show")
     return torch.stack(found).mean(0)
+
+
+def _grid(count: int, shape: float) -> tuple[int, int]:
+    """Rows and columns of so many tokens, whose ratio is next to that of height to width.
+
+    Example:
+        >>> _grid(8, 0.6), _grid(16, 1.0)
+        ((2, 4), (4, 4))
+    """
+    fitting = [rows for rows in range(1, count + 1) if count % rows == 0]
+    rows = min(fitting, key=lambda rows: abs(rows - (count * shape) ** 0.5))
+    return rows, count // rows
 
 
 def attends(model: Model) -> bool:

@@ -1,6 +1,7 @@
 """What the page may train on, and how it calls what it trains: nothing outside its two folders."""
 
 import io
+import random
 import zipfile
 from pathlib import Path
 
@@ -90,6 +91,26 @@ def test_archives_that_climb_or_swell_do_neither(trainings: Trainings, tmp_path:
     (tmp_path / "no.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:60])
     with pytest.raises(UserError, match=r"no.zip is no ZIP file that can be read"):
         trainings.kept("mine", [tmp_path / "no.zip"])
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_archives_are_told_in_a_sentence(trainings: Trainings, tmp_path: Path, packed: int):
+    rng, refused = random.Random(0), 0
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", packed) as archive:
+        for name in ("a/b.txt", "a/Größe.txt", "a/c/d.txt"):
+            archive.writestr(name, b"text " * 99 + rng.randbytes(99))
+    good = (tmp_path / "a.zip").read_bytes()
+    for _ in range(200):
+        hurt = bytearray(good)
+        for _ in range(4):
+            hurt[rng.randrange(len(hurt))] = rng.randrange(256)
+        (tmp_path / "a.zip").write_bytes(hurt)
+        try:
+            trainings.kept("mine", [tmp_path / "a.zip"])
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
 
 
 def test_uploads_that_cannot_be_kept_are_told_in_a_sentence(tmp_path: Path):

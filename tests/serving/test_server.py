@@ -194,6 +194,9 @@ def test_a_full_queue_says_when_to_come_again(server: Server):
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert server.client.get("/ready").status_code == 429
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:  # before a large request is there
+        line.sendall(b"POST /v1/models/small/edit HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n")
+        assert b"429" in line.recv(4096).splitlines()[0]
     for id in reversed(ids):
         assert server.client.delete(f"/v1/jobs/{id}").json()["state"] == "cancelled"
     assert server.client.post(GENERATE, json={}).status_code == 200

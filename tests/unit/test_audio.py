@@ -271,6 +271,10 @@ def test_an_empty_folder_and_silence_are_refused_in_a_sentence(tmp_path: Path):
     assert "none of the 2 sounds" in refused(tmp_path / "still")
     (tmp_path / "text.wav").write_text("no sound")
     assert "not a sound" in refused(tmp_path / "text.wav")
+    data = bytearray(write(tone(440, 0.5, 8000), tmp_path / "fast" / "a.wav").read_bytes())
+    data[24:28] = (2**31 - 1).to_bytes(4, "little")
+    (tmp_path / "fast" / "a.wav").write_bytes(data)
+    assert "2147483647 samples a second, which no sound has" in refused(tmp_path / "fast")
 
 
 LONG = """

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from suffuse.codecs.table import Field, TableCodec
 from suffuse.errors import UserError
 from suffuse.explaining import attends, attention, densities, errors, gradient, has_plane, walk
 from suffuse.model import Model, Origin
-from suffuse.networks.layers import Attention
+from suffuse.networks.layers import Attention, looks
 from suffuse.parameterizations import Direct
 from suffuse.posteriors import Normal
-from suffuse.recipes.recipe import SamplingSection
+from suffuse.recipes.recipe import DataSection, NetworkSection, Recipe, SamplingSection
 
 _SIDE = 4
 
@@ -166,6 +167,21 @@ def test_attention_is_shown_where_it_goes():
         torch.testing.assert_close(seen[:, own], torch.full((4, 3), 1 / 12))
 
 
+@pytest.mark.parametrize(
+    ("network", "size"), [("unet", (16, 16)), ("unet", (8, 24)), ("transformer", (16, 16)), ("transformer", (10, 30))]
+)
+def test_each_network_of_pictures_shows_its_attention(network: Literal["unet", "transformer"], size: tuple[int, int]):
+    recipe = Recipe(
+        data=DataSection(kind="image", size=max(size), channels=1),
+        network=NetworkSection(network=network, width=16, multipliers=(1, 2), blocks=1, depth=2, patch=4),
+    )
+    model = Model(ImageCodec(size, 1), {}, recipe, Origin("pictures"))
+    seen = attention(model, Image.new("L", size[::-1], 80), 0.5, (0.3, 0.6))
+    assert seen.shape == size
+    assert (seen >= 0).all()
+    assert seen.std() > 0
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_what_is_shown_of_attention_is_what_it_weighs_by(told: bool):
     torch.manual_seed(0)
@@ -175,7 +191,9 @@ def test_what_is_shown_of_attention_is_what_it_weighs_by(told: bool):
     values = layer.qkv(x)[..., 32:].unflatten(-1, (4, 4))
     if layer.context is not None:
         values = torch.cat([values, layer.context(context)[..., 16:].unflatten(-1, (4, 4))], 1)
-    weighed = layer.weights(x, context, mask) @ values.transpose(1, 2)
+    query, key, value, seen = layer.projected(x, context, mask)
+    torch.testing.assert_close(value, values.transpose(1, 2))
+    weighed = looks(query, key, seen) @ value
     torch.testing.assert_close(layer.out(weighed.transpose(1, 2).flatten(2)), layer(x, context, mask))
 
 

@@ -235,6 +235,9 @@ def test_long_pieces_are_cut_into_windows_that_begin_with_bars():
     assert source.overlap == 3
     apart = MusicSource("two", [long, short]).cut(32, 32)
     assert [each.cells.shape[1] for each in apart.raw(range(len(apart)))] == [32, 32, 6, 4]
+    slow = Piece("slow", np.full((1, 40), 60, np.uint8), ("a",), (12, 4))  # a bar is longer than a window
+    bars = MusicSource("slow", [slow]).cut(16)
+    assert [each.cells.shape[1] for each in bars.raw(range(len(bars)))] == [16]
     whole = MusicSource("one", [short])
     assert whole.cut(32) is whole
 

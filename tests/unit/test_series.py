@@ -121,6 +121,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path):
     gone = hourly(90, x=WAVE[:90], y=WAVE[:90])
     gone.loc[3:, "y"] = np.nan
     assert "no window of which 50% is known" in refused(put(tmp_path / "c.csv", gone), kind="series")
+    assert "all rows have the same time" in refused(put(tmp_path / "h.csv", hourly(1, x=WAVE[:1])), kind="series")
     words = pd.DataFrame({"time": [f"soon {n}" for n in range(90)], "x": WAVE[:90]})
     assert "is no time" in refused(put(tmp_path / "d.csv", words), kind="series")
     far = hourly(90, x=WAVE[:90])

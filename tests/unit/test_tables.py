@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from suffuse.data.rows import TableReport
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.learn import train
+from suffuse.recipes.recipe import Recipe
+from suffuse.training.config import TrainingConfig
 
 
 def put(path: Path, text: str | bytes) -> Path:
@@ -127,6 +130,20 @@ def test_constant_empty_and_crowded_columns(tmp_path: Path):
     assert [found[name].role for name in "ke"] == ["constant", "empty"]
     assert (found["many"].role, found["many"].distinct) == ("category", 9_000)
     assert "every cell is empty; left out" in found["e"].describe()
+
+
+def test_there_may_be_many_columns_but_not_any_number(tmp_path: Path):
+    wide = {f"c{n}": n for n in range(50_001)}
+    for name, text in (("a.csv", ",".join(wide) + "\n"), ("a.jsonl", json.dumps(wide) + "\n")):
+        assert "has 50,001 columns, and at most 50,000 are read" in refused(put(tmp_path / name, text))
+
+
+def test_decimals_of_a_database_are_numbers(tmp_path: Path):
+    frame = pd.DataFrame({"price": [Decimal(n) / 4 for n in range(40)], "colour": ["red", "blue"] * 20})
+    frame.to_parquet(tmp_path / "t.parquet")
+    recipe = Recipe(training=TrainingConfig(steps=1, batch=4, held_out=0.0))
+    model = train(tmp_path / "t.parquet", recipe, tmp_path / "run")
+    assert len(model.score(frame, evaluations=4)) == 40
 
 
 def test_what_is_no_table(tmp_path: Path):

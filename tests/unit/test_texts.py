@@ -108,6 +108,12 @@ def test_sequences_of_every_form(tmp_path: Path):
     assert (table.kind, table.raw([1]), table.column("class")) == ("sequence", ["TTT"], [1, 0])
 
 
+def test_one_text_is_one(tmp_path: Path):
+    """As it is sent to be scored: nothing in the table says anything but that."""
+    for name, text in (("a.jsonl", '{"text": "the sun"}\n'), ("a.csv", "text\nthe sun\n")):
+        assert open_source(put(tmp_path / name, text), kind="text").raw([0]) == ["the sun"]
+
+
 def test_mistakes_in_files(tmp_path: Path):
     assert "is not UTF-8 text" in refused(put(tmp_path / "l.txt", "Größe\n".encode("latin-1") * 9))
     assert "there is no text in" in refused(put(tmp_path / "e.txt", ""))

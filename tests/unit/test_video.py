@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -187,8 +188,8 @@ def sounding(path: Path, codec: str = "aac", count: int = 50) -> Path:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         file.mux(stream.encode())
         wave = np.sin(np.arange(16000 * count // 25) * 0.3).astype("f4")
-        form = "fltp" if codec == "aac" else "s16"
-        wave = wave if codec == "aac" else (wave * 20000).astype("i2")
+        form = "fltp" if codec in ("aac", "mp3") else "s16"
+        wave = wave if form == "fltp" else (wave * 20000).astype("i2")
         for start in range(0, len(wave) - 1023, 1024):
             sound = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format=form, layout="mono")
             sound.sample_rate, sound.pts = 16000, start
@@ -214,6 +215,18 @@ def test_sound_is_kept_aside_and_put_back_as_it_was(tmp_path: Path):
     with av.open(str(tmp_path / "c.mp4")) as file:
         audio = file.streams.audio[0]
         assert float(audio.duration * audio.time_base) == pytest.approx(1.0, abs=0.13)
+
+
+def test_mp3_in_a_film_stays_as_it_is_and_what_is_damaged_of_sound_ends_it(tmp_path: Path):
+    clip = opened(sounding(tmp_path / "a.mkv", "mp3")).raw([0])[0]
+    write_mp4(clip, tmp_path / "b.mp4")
+    assert {*packets(tmp_path / "b.mp4")} <= {*packets(tmp_path / "a.mkv")}
+    assert len(packets(tmp_path / "b.mp4")) >= len(packets(tmp_path / "a.mkv")) - 2
+    raw = opened(sounding(tmp_path / "c.mkv", "flac")).raw([0])[0]
+    hurt = bytearray((tmp_path / "c.mkv").read_bytes())
+    hurt[len(hurt) // 2 :] = bytes(len(hurt) - len(hurt) // 2)
+    write_mp4(replace(raw, sound=bytes(hurt)), tmp_path / "d.mp4")
+    assert 0 < len(packets(tmp_path / "d.mp4")) < len(packets(tmp_path / "c.mkv"))
 
 
 def test_sound_that_mp4_does_not_take_becomes_aac(tmp_path: Path):
@@ -272,6 +285,19 @@ def test_bad_files(tmp_path: Path):
     found = report(opened(tmp_path))
     assert found.kept == 1
     assert {name for name, _ in found.left_out} >= {"noise.mp4", "empty.mp4"}
+
+
+def test_names_in_other_encodings_and_frames_too_large(tmp_path: Path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as file:
+        file.metadata["artist"] = "XXXX"
+        stream = file.add_stream("mpeg4", rate=10, width=16, height=16, pix_fmt="yuv420p")
+        file.mux([*stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))), *stream.encode()])
+    data = (tmp_path / "a.mkv").read_bytes()
+    assert b"XXXX" in data
+    (tmp_path / "b.mkv").write_bytes(data.replace(b"XXXX", b"B\xf6ll"))  # Latin-1, as of old programs
+    assert opened(tmp_path / "b.mkv").raw([0])[0].frames.shape == (1, 16, 16, 3)
+    with pytest.raises(UserError, match="frames of 20000x2 are too large"):
+        write_mp4(Clip(np.zeros((1, 2, 20_000, 3), np.uint8), Fraction(10)), tmp_path / "c.mp4")
 
 
 def test_a_file_that_is_damaged_inside_is_read_around_it(tmp_path: Path):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from numbers import Real
 from statistics import median_low
 from typing import Any, ClassVar, Self
@@ -39,7 +40,7 @@ class Cells(ABC):
     """How many real numbers: none or one."""
     whole: bool = False
     """Whether values are integers."""
-    holds: ClassVar[type] = object
+    holds: ClassVar[tuple[type, ...]] = (object,)
     """What values are."""
     values: tuple[Any, ...] = ()
     """All that there are, where they are few."""
@@ -88,7 +89,7 @@ class NumberCells(Cells):
     """
 
     kind: ClassVar[str] = "number"
-    holds: ClassVar[type] = Real
+    holds: ClassVar[tuple[type, ...]] = (Real, Decimal)
     numbers: ClassVar[int] = 1
 
     def __init__(self, knots: Sequence[float], levels: Sequence[float], decimals: int | None, whole: bool) -> None:
@@ -160,7 +161,7 @@ class DateCells(Cells):
     """
 
     kind: ClassVar[str] = "date"
-    holds: ClassVar[type] = date
+    holds: ClassVar[tuple[type, ...]] = (date,)
     numbers: ClassVar[int] = 1
 
     def __init__(self, numbers_of: NumberCells, unit: int, days: bool, aware: bool) -> None:

@@ -92,11 +92,11 @@ class TableCodec(Codec):
         tokens: list[np.ndarray] = []
         for field in self.fields:
             column = [row.get(field.name) for row in raw]
-            odd = next(
-                (value for value in column if value is not None and not isinstance(value, field.cells.holds)), None
-            )
-            if odd is not None:
-                raise UserError(f"{odd!r} of column {field.name!r} is no {field.cells.kind}, as all were in training")
+            odd = [value for value in column if value is not None and not isinstance(value, field.cells.holds)]
+            if odd:
+                raise UserError(
+                    f"{odd[0]!r} of column {field.name!r} is no {field.cells.kind}, as all were in training"
+                )
             ends, digits = field.cells.encode(column)
             if field.missing:
                 tokens.append(np.array([value is not None for value in column], np.int64).reshape(-1, 1))

@@ -137,7 +137,7 @@ class Film(ABC):
     name: str
     """What to call it."""
     sound: Path | bytes | None
-    """The file of its sound, which is known once its times are; None where there is none."""
+    """Its sound, or the file of it, which is known once its times are; None where there is none."""
 
     @property
     @abstractmethod

@@ -54,6 +54,7 @@ def read_rows(path: Path) -> Rows:
         rows = readers.get(path.suffix.lower(), _csv)(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    _check_width(path, rows.table.num_columns)
     if rows.table.num_rows == 0:
         raise UserError(f"{path} has no rows" + (f"; {rows.left_out[0][1]}" if rows.left_out else ""))
     return rows
@@ -177,6 +178,11 @@ def cached(path: Path, write: Callable[[BinaryIO], None], form: str = "") -> Pat
     return kept
 
 
+def _check_width(path: Path, columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise UserError(f"{path} has {columns:,} columns, and at most {_MOST_COLUMNS:,} are read; items are its rows")
+
+
 def _headings(path: Path) -> list[str]:
     """Names of the columns: those without one are numbered."""
     import csv
@@ -184,10 +190,7 @@ def _headings(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         row = next(csv.reader(file, delimiter=_delimiter(path)), [])
     names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
-    if len(names) > _MOST_COLUMNS:
-        raise UserError(
-            f"{path} has {len(names):,} columns, and at most {_MOST_COLUMNS:,} are read; items are its rows"
-        )
+    _check_width(path, len(names))
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns of the name {twice!r}; rename one")

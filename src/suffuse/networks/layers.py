@@ -210,24 +210,13 @@ class Attention(nn.Module):
             mask: (B, S), or (B, N) where there is no context: which keys may be looked at.
             rotation: rotary positions, as from `rotary`.
         """
-        query, key, value, mask = self._projected(x, context, mask, rotation)
+        query, key, value, mask = self.projected(x, context, mask, rotation)
         return self.out(attend(query, key, value, mask).transpose(1, 2).flatten(2))
 
-    def weights(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        mask: Tensor | None = None,
-        rotation: Tensor | None = None,
-    ) -> Tensor:
-        """How much each token looks at each, (B, heads, N, N + S): what `forward`, which is called alike, weighs by."""
-        query, key, _, mask = self._projected(x, context, mask, rotation)
-        return looks(query, key, mask)
-
-    def _projected(
-        self, x: Tensor, context: Tensor | None, mask: Tensor | None, rotation: Tensor | None
+    def projected(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, rotation: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Queries, keys and values, (B, heads, ..., size), and the mask of the keys."""
+        """Queries, keys, values, (B, heads, N or N + S, size), and the mask of the keys, of what `forward` is told."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)

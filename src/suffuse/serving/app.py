@@ -96,7 +96,7 @@ def create_app(
 class _Guard:
     """Tokens, the size of requests, and whether there is a place, before anything of them is read.
 
-    A refusal costs a tenth of what it would further in, and whoever is served waits for it.
+    A full server has the least time for those whom it refuses: its walks share the interpreter with them.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine, tokens: Tokens) -> None:

@@ -66,9 +66,8 @@ class Task:
     alike: Any = None
 
     @classmethod
-    def of(cls, job: Job) -> "Task":
-        """Of a job, whose request is one of the verb."""
-        request = VERBS[job.verb].model_validate(job.request)
+    def of(cls, job: Job, request: Request) -> "Task":
+        """Of a job."""
         return cls(job, request, (job.model, request.companions()) if isinstance(request, Generate) else None)
 
 
@@ -113,9 +112,9 @@ class Engine:
                 store.move(job.id, State.FAILED, f"the model {job.model} is no longer served")
                 continue
             try:
-                self._take(Task.of(job))
-            except ValidationError as error:  # of another version
-                store.move(job.id, State.FAILED, str(error))
+                self._take(Task.of(job, VERBS[job.verb].model_validate(job.request)))
+            except ValidationError:
+                store.move(job.id, State.FAILED, f"it was asked of another version, whose {job.verb} is another")
         self._threads = [
             threading.Thread(target=self._work, name=f"suffuse-engine-{place}", daemon=True)
             for place in range(self.worker.places)
@@ -168,7 +167,7 @@ class Engine:
             FullError: as many wait as are let to.
         """
         job = Job(secrets.token_urlsafe(16), model, verb, request.model_dump(mode="json"), files)
-        task = Task.of(job)
+        task = Task.of(job, request)
         with self._news:
             self.check_room()
             self.store.put(job)

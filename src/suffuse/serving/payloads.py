@@ -131,8 +131,10 @@ def _check_stream(path: Path, limits: Limits) -> None:
 
 def _check_grid(path: Path, most: int) -> None:
     """Look at how long the axes of a file of fields are alone; what is no such file, the source that reads it says."""
-    import netCDF4
-
+    try:
+        import netCDF4
+    except ImportError as missing:
+        raise UserError("fields are read by netCDF4: pip install 'suffuse[fields]'") from missing
     try:
         with netCDF4.Dataset(str(path)) as file:
             numbers = sum(math.prod(each.shape) for each in file.variables.values())

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,9 @@ def _unpacked(archive: Path, folder: Path) -> Path:
                 most = f"{_MOST_FILES:,} files or {_MOST_BYTES // 2**30} GB"
                 raise UserError(f"{archive.name} holds more than {most}; put it below the folder of --data")
             opened.extractall(folder, inside)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # zipfile and its decoders stumble over damaged archives by every error there is
         raise UserError(f"{archive.name} is no ZIP file that can be read, or is damaged or locked") from error
     found = [*folder.iterdir()]
     return found[0] if len(found) == 1 and found[0].is_dir() else folder  # most programs pack the folder itself

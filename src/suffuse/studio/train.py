@@ -9,6 +9,7 @@ import gradio as gr
 
 from suffuse.data.sources import open_source
 from suffuse.errors import UserError
+from suffuse.outputs import writing
 from suffuse.recipes.recipe import KindName
 from suffuse.store import load
 from suffuse.studio.runs import Trainings, gathered
@@ -98,8 +99,11 @@ def _chosen(trainings: Trainings, where: str | None) -> Path:
 def _looked(trainings: Trainings, where: str | None, files: Sequence[str] | None, kind: str) -> list[Any]:
     """What is in a source, and the fields of it that a model can be told."""
     with tempfile.TemporaryDirectory() as folder:
-        source = gathered([Path(each) for each in files], Path(folder)) if files else _chosen(trainings, where)
+        source = Path(folder) if files else _chosen(trainings, where)
         try:
+            if files:
+                with writing(source):
+                    source = gathered([Path(each) for each in files], source)
             opened = open_source(source, kind=kind or None)
             report = opened.scan()
         except UserError as error:
