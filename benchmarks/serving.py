@@ -81,6 +81,11 @@ def served(run: Path, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait()
 
 
+def memory(process: psutil.Process) -> int:
+    """Bytes of a server and the process beside it."""
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+
+
 def overhead(model: Model, address: str, name: str) -> tuple[float, float]:
     """Median seconds of a request, and of the call; by turns, so that both have the same machine."""
     over, own = [], []
@@ -166,10 +171,10 @@ def main() -> None:
         with served(run, Path(made)) as (address, process):
             over, own = overhead(model, address, name)
             print(f"overhead: {1000 * (over - own):.1f} ms a request, beside {1000 * own:.1f} ms of sampling")
-            before = process.memory_info().rss
+            before = memory(process)
             statuses, times = asyncio.run(loaded(address, name, over, asked.seconds))
             time.sleep(1)
-            after = process.memory_info().rss
+            after = memory(process)
         sent, late = sum(statuses.values()), torch.tensor(times).quantile(0.99).item()
         print(f"load: {sent} requests in {asked.seconds:.0f} s: {dict(statuses)}; 99% within {late:.2f} s, "
               f"{late / (QUEUE * over):.2f} of {QUEUE} times one; "

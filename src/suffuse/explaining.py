@@ -72,6 +72,11 @@ class Glimpse:
         alpha_t, sigma_t = process.coordinates(self.t, x_t)
         return _shown(model, x_t / (alpha_t**2 + sigma_t**2).sqrt())
 
+    def look(self, model: Model, n: int) -> Image.Image | str:
+        """The first n samples as they are, or where noise means nothing what the network takes them for."""
+        noisy = self.noisy(model, n)
+        return self.guess(model, n) if noisy is None else noisy
+
 
 def _shown(model: Model, state: State) -> Image.Image | str:
     return output_of(model.codec.kind).show(model.codec.collect(model.codec.decode(state)))

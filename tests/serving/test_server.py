@@ -297,7 +297,7 @@ def test_jobs_survive_a_server_that_is_killed(start: Start, tmp_path: Path, mode
     """Killed in the middle of twenty jobs: the next server does all that were not done, each with its own result."""
     first = start("--jobs", tmp_path / "jobs.sqlite")
     ids = [submit(first, seed=n, steps=20 + n) for n in range(20)]  # each of other steps, so that none are together
-    first.begun(ids[2])
+    first.waits_for(ids[2], "done")
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
     second = start("--jobs", tmp_path / "jobs.sqlite")

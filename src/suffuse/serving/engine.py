@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from suffuse.serving.limits import Limits
 from suffuse.serving.store import FAULT, Job, Outcome, Result, State, Store
 from suffuse.serving.verbs import VERBS, Generate
 from suffuse.serving.worker import Batch, Course, Here, Stopped, Worker
+from suffuse.store import load
 
 _TOGETHER = 64
 """Samples that are walked in one batch, at most, where requests are put together."""
@@ -86,7 +88,7 @@ class Engine:
     """Jobs of some models; requests that can be walked in one batch are.
 
     Args:
-        models: by name.
+        models: by name, of which the engine itself only asks what they are.
         store: where the jobs are kept.
         limits: on what is taken on.
         together: whether companions are walked in one batch.
@@ -141,8 +143,14 @@ class Engine:
             thread.join()
         self.worker.close()
 
-    def add(self, name: str, model: Model) -> None:
-        """Serve a model from now on, in the place of any that had this name."""
+    def add(self, name: str, run: Path) -> None:
+        """Serve the model of a run folder from now on, in the place of any that had this name.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        model = load(run, "cpu")
+        self.worker.add(name, run)
         self.models[name] = model
 
     @property

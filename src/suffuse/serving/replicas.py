@@ -83,15 +83,27 @@ class Replicas(Worker):
                 _LOG.warning("a replica was lost, and another begins again what it did: %s", type(error).__name__)
         raise RuntimeError(f"{_RETRIES + 1} replicas were lost over one batch")
 
+    def add(self, name: str, run: Path) -> None:
+        """None is taken: replicas have the models that they were begun with.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{name} cannot be added to workers that Ray keeps; start the server with it")
+
     def close(self) -> None:
         """See the base class."""
         self._opened.close()
 
     def _asked(self, batch: Batch, course: Course) -> list[Result]:
         answer = self._handle.do.remote(batch)
-        course.heed = answer.cancel
-        if course.stopped:
-            answer.cancel()
+
+        def heed() -> None:
+            if course.stopped:
+                answer.cancel()
+
+        course.heed = heed
+        heed()
         results: list[Result] = []
         for said in answer:
             if isinstance(said, list):

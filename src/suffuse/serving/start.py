@@ -33,7 +33,7 @@ def start(
         tokens: file of those that are let in.
         jobs: file that jobs are kept in.
         queue: jobs that wait, at most.
-        engine: what does the work: by default this process.
+        engine: what does the work: by default a process beside this one.
         workers: as for :class:`suffuse.serving.replicas.Replicas`, where Ray does it.
         page: puts a page for people on the server, and says where.
 
@@ -60,14 +60,17 @@ def start(
     from suffuse.serving.store import SQLite
     from suffuse.store import load
 
-    models, limits = {name: load(run) for name, run in named.items()}, Limits(queue=queue)
+    models, limits = {name: load(run, "cpu") for name, run in named.items()}, Limits(queue=queue)
     with ExitStack() as opened:
-        worker = None
-        if engine is not None:
+        if engine is None:
+            from suffuse.serving.beside import Beside
+
+            worker = Beside(named, limits)
+        else:
             from suffuse.serving.replicas import Replicas
 
             worker = Replicas(named, limits, workers, port)
-            opened.callback(worker.close)
+        opened.callback(worker.close)
         app = create_app(models, SQLite(jobs or runs[0] / "jobs.sqlite"), limits, let_in, worker=worker)
         place = "/docs" if page is None else page(app)
         print(

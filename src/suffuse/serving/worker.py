@@ -1,10 +1,13 @@
 """Who does the work of a server: requests that are walked in one batch, here or in another process."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from PIL import Image
 
 from suffuse.explaining import Glimpse, watched
 from suffuse.model import Model
@@ -12,6 +15,10 @@ from suffuse.serving.asked import Files, Request
 from suffuse.serving.limits import Limits
 from suffuse.serving.store import Result
 from suffuse.serving.verbs import Generate, generate_together
+from suffuse.store import load
+
+_EVERY = 0.2
+"""Seconds between looks at a walk that somebody watches."""
 
 
 class Stopped(Exception):
@@ -35,27 +42,38 @@ class Batch:
 
 @dataclass(eq=False)
 class Course:
-    """How far a batch has come, as its worker says; and that it is to stop, as others say.
+    """How far a batch has come, as its worker says; and what is wanted of it, as others say.
 
     Args:
         done: parts that are done.
         total: parts in all, or 0 where that is not known yet.
         evaluations: of the network so far.
-        glimpse: the last moment of the walk, or None.
+        look: how the samples looked a moment ago, as a picture or as text; None where nobody watches.
+        watched: how many samples are looked at, where somebody watches.
         stopped: whether it is to stop.
-        heed: called when it is to stop, for a worker that cannot look in between.
+        heed: called when something else is wanted, for a worker that cannot look in between.
     """
 
     done: int = 0
     total: int = 0
     evaluations: int = 0
-    glimpse: Glimpse | None = None
+    look: Image.Image | str | None = None
+    watched: int = 0
     stopped: bool = False
     heed: Callable[[], object] | None = None
 
     def stop(self) -> None:
         """Have it stop at the next evaluation of the network."""
         self.stopped = True
+        self._changed()
+
+    def watch(self, samples: int) -> None:
+        """Have it show the first samples, as long as they are of one request: others are none of the watcher's."""
+        if samples != self.watched:
+            self.watched = samples
+            self._changed()
+
+    def _changed(self) -> None:
         if self.heed is not None:
             self.heed()
 
@@ -76,6 +94,14 @@ class Worker(ABC):
         """
 
     @abstractmethod
+    def add(self, name: str, run: Path) -> None:
+        """Have the model of a run folder from now on, in the place of any that had this name.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of what it holds, once nothing runs any more; a second time nothing happens."""
 
@@ -89,14 +115,18 @@ class Here(Worker):
     """
 
     def __init__(self, models: Mapping[str, Model], limits: Limits) -> None:
-        self.models, self.limits = models, limits
+        self._models, self._limits = dict(models), limits
+
+    def add(self, name: str, run: Path) -> None:
+        """See the base class."""
+        self._models[name] = load(run)
 
     def close(self) -> None:
         """See the base class; the models are the caller's."""
 
     def do(self, batch: Batch, course: Course) -> list[Result]:
         """See the base class."""
-        model = self.models[batch.model]
+        model, due = self._models[batch.model], 0.0
 
         def evaluated(*_: object) -> None:
             course.evaluations += 1
@@ -104,8 +134,13 @@ class Here(Worker):
                 raise Stopped
 
         def seen(glimpse: Glimpse) -> None:
-            if not torch.is_grad_enabled():  # else it would keep all that a gradient was taken through
-                course.glimpse = glimpse
+            nonlocal due
+            start = time.perf_counter()
+            if course.watched and len(batch.requests) == 1 and start >= due:
+                with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+                    course.look = glimpse.look(model, course.watched)
+                end = time.perf_counter()
+                due = end + max(_EVERY, 3 * (end - start))  # a fourth of the time at most is spent on it
 
         def progress(done: int, total: int) -> None:
             course.done, course.total = done, total
@@ -114,4 +149,4 @@ class Here(Worker):
             together = [request for request in batch.requests if isinstance(request, Generate)]
             if len(together) == len(batch.requests):
                 return generate_together(model, together, progress)
-            return [batch.requests[0].answer(model, batch.files, self.limits, progress)]
+            return [batch.requests[0].answer(model, batch.files, self._limits, progress)]

@@ -125,12 +125,11 @@ def shown_while(
     count: int = 4,
 ) -> Iterator[list[Any]]:
     """What a job shows while it runs, and in the end its result: values of :func:`results_of`."""
-    for step in following(studio.engine, name, verb, options, files, bar):
+    for step in following(studio.engine, name, verb, options, files, bar, count):
         if isinstance(step, Result):
             yield _result(studio, model, step)
         else:
-            noisy = step.noisy(model, count)
-            yield [gr.skip(), *_seen(step.guess(model, count) if noisy is None else noisy), gr.skip()]
+            yield [gr.skip(), *_seen(step), gr.skip()]
 
 
 def _result(studio: Studio, model: Model, result: Result) -> list[Any]:

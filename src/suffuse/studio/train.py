@@ -11,7 +11,6 @@ from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.outputs import writing
 from suffuse.recipes.recipe import KindName
-from suffuse.store import load
 from suffuse.studio.runs import Trainings, gathered
 from suffuse.studio.shared import Studio, picture
 from suffuse.studio.work import told
@@ -61,8 +60,7 @@ def train(studio: Studio) -> None:
 
     def opened(called: str | None) -> Any:
         """The model of a run, in the other tabs."""
-        model = told(lambda: load(trainings.run(called or "")))
-        studio.engine.add(str(called), model)
+        told(lambda: studio.engine.add(str(called), trainings.run(called or "")))
         return gr.Dropdown([*studio.engine.models], value=called), gr.Tabs(selected="create")
 
     look.click(lambda *chosen: told(lambda: _looked(trainings, *chosen)), [place, uploads, kind], [report, fields])

@@ -5,10 +5,10 @@ from concurrent.futures import wait
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 from pydantic import ValidationError
 
 from suffuse.errors import UserError
-from suffuse.explaining import Glimpse
 from suffuse.serving.asked import Files
 from suffuse.serving.engine import Engine, FullError
 from suffuse.serving.store import Result
@@ -18,9 +18,15 @@ _TICK = 0.2
 
 
 def following(
-    engine: Engine, model: str, verb: str, options: dict[str, Any], files: Files, bar: Callable[..., Any]
-) -> Iterator[Glimpse | Result]:
-    """Moments of what a verb does, and in the end what it gives. Whoever stops following cancels the job.
+    engine: Engine,
+    model: str,
+    verb: str,
+    options: dict[str, Any],
+    files: Files,
+    bar: Callable[..., Any],
+    watched: int = 0,
+) -> Iterator[Image.Image | str | Result]:
+    """How samples look while a verb walks, and in the end what it gives. Whoever stops following cancels the job.
 
     Args:
         engine: that does it.
@@ -29,6 +35,7 @@ def following(
         options: of the verb; those that are None are as the model says.
         files: that belong to it.
         bar: Gradio's progress.
+        watched: how many samples are shown on the way.
 
     Raises:
         gr.Error: it cannot be done; says why in a sentence.
@@ -41,13 +48,14 @@ def following(
         raise gr.Error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except FullError as error:
         raise gr.Error(str(error)) from error
-    seen: Glimpse | None = None
+    seen: Image.Image | str | None = None
     try:
         while not wait([over], _TICK).done:
             course = engine.standing(job.id).course
             bar((course.done, course.total) if course.total else 0.0, desc=f"{course.evaluations} evaluations")
-            if course.glimpse is not None and course.glimpse is not seen:
-                seen = course.glimpse
+            course.watch(watched)
+            if course.look is not None and course.look is not seen:
+                seen = course.look
                 yield seen
     finally:
         engine.cancel(job.id)
