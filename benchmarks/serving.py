@@ -5,11 +5,12 @@
 RUN is the run folder of a model; without one, a model of 8 x 8 pixels with random weights. All over loopback, on a
 server that is a process of its own with one thread. Printed are
 
-* overhead: median time of a request for one sample over HTTP, less that of the same call in this process;
+* overhead: median of what a request for one sample takes over HTTP more than the same call in this process just after;
 * batching: time of 16 requests that wait, one at a time over together;
 * load: requests at ten times the rate of one at a time, for two minutes: how many were accepted, refused by 429, lost;
-  99th percentile of the times of those accepted, over the length of the queue times that of one request; and the memory
-  of the server before and after.
+  99th percentile of the times of those accepted, over the length of the queue times that of one request, and over the
+  99th percentile of as many requests one after the other, as even a machine that does nothing else has slow seconds;
+  and the memory of the server before and after.
 """
 
 import argparse
@@ -25,7 +26,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -42,7 +44,7 @@ from suffuse.serving.limits import Limits
 from suffuse.serving.store import SQLite
 from suffuse.serving.verbs import Generate
 
-QUEUE, TIMES, TOGETHER, REPEATS = 64, 10, 16, 50
+QUEUE, TIMES, TOGETHER, REPEATS = 64, 10, 16, 200
 
 
 def small(folder: Path) -> Path:
@@ -86,18 +88,42 @@ def memory(process: psutil.Process) -> int:
     return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
 
 
-def overhead(model: Model, address: str, name: str) -> tuple[float, float]:
-    """Median seconds of a request, and of the call; by turns, so that both have the same machine."""
+def overhead(model: Model, address: str, name: str) -> tuple[float, float, float]:
+    """Median seconds of a request, of the call, and of what the one takes more than the other.
+
+    By turns, so that both have the same machine, and by the client of the standard library, which takes little itself.
+    """
     over, own = [], []
-    with httpx.Client(base_url=address, timeout=600) as client:
+    with closing(HTTPConnection(address.removeprefix("http://"), timeout=600)) as client:
         for seed in range(REPEATS):
-            start = time.perf_counter()
-            client.post(f"/v1/models/{name}/generate", json={"seed": seed}).raise_for_status()
-            over.append(time.perf_counter() - start)
+            over.append(asked_once(client, name, seed))
             start = time.perf_counter()
             model.generate(1, seed=seed)
             own.append(time.perf_counter() - start)
-    return statistics.median(over), statistics.median(own)
+    more = [both - one for both, one in zip(over, own, strict=True)]
+    return statistics.median(over), statistics.median(own), statistics.median(more)
+
+
+def asked_once(client: HTTPConnection, name: str, seed: int) -> float:
+    """Seconds of a request."""
+    start = time.perf_counter()
+    headers = {"Content-Type": "application/json"}
+    client.request("POST", f"/v1/models/{name}/generate", json.dumps({"seed": seed}), headers)
+    with client.getresponse() as answer:
+        assert answer.status == 200, answer.read()
+        answer.read()
+    return time.perf_counter() - start
+
+
+def in_a_row(address: str, name: str, seconds: float) -> float:
+    """99th percentile of the seconds that a queue's length of requests takes, one after the other."""
+    ends = [time.perf_counter()]
+    with closing(HTTPConnection(address.removeprefix("http://"), timeout=600)) as client:
+        while ends[-1] - ends[0] < seconds:
+            asked_once(client, name, len(ends))
+            ends.append(time.perf_counter())
+    times = torch.tensor(ends, dtype=torch.double)
+    return (times[QUEUE:] - times[:-QUEUE]).quantile(0.99).item()
 
 
 def batching(model: Model) -> tuple[float, float]:
@@ -169,15 +195,16 @@ def main() -> None:
         run = asked.run or small(Path(made) / "small")
         model, name = sf.load(run), run.resolve().name
         with served(run, Path(made)) as (address, process):
-            over, own = overhead(model, address, name)
-            print(f"overhead: {1000 * (over - own):.1f} ms a request, beside {1000 * own:.1f} ms of sampling")
+            over, own, more = overhead(model, address, name)
+            print(f"overhead: {1000 * more:.1f} ms a request, beside {1000 * own:.1f} ms of sampling")
+            row = in_a_row(address, name, asked.seconds)
             before = memory(process)
             statuses, times = asyncio.run(loaded(address, name, over, asked.seconds))
             time.sleep(1)
             after = memory(process)
         sent, late = sum(statuses.values()), torch.tensor(times).quantile(0.99).item()
         print(f"load: {sent} requests in {asked.seconds:.0f} s: {dict(statuses)}; 99% within {late:.2f} s, "
-              f"{late / (QUEUE * over):.2f} of {QUEUE} times one; "
+              f"{late / (QUEUE * over):.2f} of {QUEUE} times one, {late / row:.2f} of {QUEUE} in a row; "
               f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MB")  # fmt: skip
         apart, together = batching(model)
         print(f"batching: {TOGETHER} that wait take {apart:.2f} s one at a time, {together:.2f} s together: "

@@ -44,6 +44,9 @@ def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     angle, radius = rng.uniform(0, 2 * np.pi, 2000), rng.choice([1.0, 2.0], 2000)
     rings = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None] + rng.normal(0, 0.1, (2000, 2))
     pd.DataFrame(rings.round(4), columns=["x", "y"]).to_csv(folder / "rings.csv", index=False)
+    turn = np.arange(2000) / 10
+    spiral = {"t": turn, "x": np.cos(turn), "y": np.sin(turn), "z": np.sin(turn / 7)}
+    pd.DataFrame(spiral).to_csv(folder / "spiral.csv", index=False)
     return folder
 
 
@@ -62,7 +65,12 @@ def runs(folder: Path, kinds: Mapping[str, Path], tmp_path_factory: pytest.TempP
     )
     pictures = (digits.images * 255 / 16).astype(np.uint8)
     train(ArraySource(pictures, [str(each) for each in digits.target], "digits"), recipe, into / "digits")
-    found = {"digits": into / "digits"} | {name: kinds[name] for name in ("words", "rows", "clips", "tones", "fields")}
+    walked = Recipe(
+        data=DataSection(kind="series", length=64), training=TrainingConfig(steps=1000 if _KEPT else 2, held_out=0.0)
+    )
+    train(folder / "spiral.csv", walked, into / "spiral")
+    found = {name: into / name for name in ("digits", "spiral")}
+    found |= {name: kinds[name] for name in ("words", "rows", "walks", "clips", "tones", "fields")}
     if _KEPT:
         recipe = Recipe(data=DataSection(kind="text", length=16), training=TrainingConfig(steps=400, held_out=0.0))
         train(folder / "words.txt", recipe, into / "words")
@@ -225,6 +233,8 @@ _SEEN: Mapping[str, Callable[["sync_api.Page"], "sync_api.Locator"]] = {
     "clips": lambda page: page.locator("video:visible"),
     "tones": lambda page: page.get_by_role("button", name="Play").locator("visible=true"),
     "fields": lambda page: page.locator("#preview:visible img"),
+    "walks": lambda page: page.locator("#plot:visible .xy .scatterlayer path.js-line"),
+    "spiral": lambda page: page.locator("#plot:visible .gl-container canvas"),
 }
 
 
@@ -234,7 +244,7 @@ def test_every_kind_has_a_component_of_its_own(page: "sync_api.Page"):
         page.click("#draw")
         page.locator(".file-preview:visible").first.wait_for()
         seen(page).first.wait_for()
-    _keep(page, "kinds")
+        _keep(page, name)
 
 
 def test_rows_are_ranked_by_how_likely_they_are(page: "sync_api.Page", folder: Path):

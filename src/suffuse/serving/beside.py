@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -149,7 +150,8 @@ class Beside(Worker):
         with self._turn:
             self._pipe.send(_Task(number, batch))
         course.heed = heed
-        heed()
+        if course.watched or course.stopped:  # before it could be heard
+            heed()
         while True:
             said = self._pipe.recv()
             if isinstance(said, list):
@@ -190,8 +192,9 @@ def _work(pipe: Connection, runs: Mapping[str, Path], limits: Limits, threads: i
         if isinstance(todo, _Added):
             here.add(todo.name, todo.run)
         else:
-            with _telling(pipe, todo[1]):
-                answer = _answer(here, *todo)
+            telling = _Telling(pipe, todo[1])
+            answer = _answer(here, *todo)
+            telling.tell()
             pipe.send(answer)
 
 
@@ -223,27 +226,20 @@ def _listen(pipe: Connection, tasks: SimpleQueue[_Todo]) -> None:
             course.watched, course.stopped = said.watched, said.stopped
 
 
-@contextmanager
-def _telling(pipe: Connection, course: Course) -> Generator[None, None, None]:
-    """While this is entered, and once more at its end, the server is told what is new."""
-    over, told = threading.Event(), _News(0, 0, 0, None)
+class _Telling:
+    """Tells the server what is new of a course, a few times a second and once more at its end."""
 
-    def tell() -> None:
-        nonlocal told
+    def __init__(self, pipe: Connection, course: Course) -> None:
+        self.pipe, self.course, self.told, self.next = pipe, course, _News(0, 0, 0, None), 0.0
+        course.tell = self.tick
+
+    def tick(self) -> None:
+        if time.monotonic() >= self.next:
+            self.tell()
+
+    def tell(self) -> None:
+        course = self.course
         news = _News(course.done, course.total, course.evaluations, course.look)
-        if news != told:
-            pipe.send(news)
-            told = news
-
-    def ticking() -> None:
-        while not over.wait(_TICK):
-            tell()
-
-    thread = threading.Thread(target=ticking)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        tell()
+        if news != self.told:
+            self.pipe.send(news)
+            self.told, self.next = news, time.monotonic() + _TICK

@@ -240,8 +240,6 @@ class Engine:
                 tasks = self._next()
                 for task in tasks:
                     self._standing[task.job.id].started = time.time()
-            for task in tasks:
-                self.store.move(task.job.id, State.RUNNING)
             self._do(tasks)
             self.store.forget(time.time() - self.limits.kept)
 

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -179,7 +180,8 @@ def _found(engine: Engine, id: str) -> Job:
     job = engine.store.get(id)
     if job is None:
         raise HTTPException(404, "there is no such job")
-    return job
+    begun = job.state is State.QUEUED and engine.standing(id).started is not None  # which no other server need know
+    return replace(job, state=State.RUNNING) if begun else job
 
 
 async def _job(id: str, engine: EngineOf) -> Job:

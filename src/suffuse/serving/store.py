@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ class Store(ABC):
 
     @abstractmethod
     def move(self, id: str, state: State, reason: str | None = None, result: Result | None = None) -> bool:
-        """Say what a job has come to; whether that is news, which it is not for one that is over."""
+        """Say how a job ended; whether that is news, which it is not for one that is over."""
 
     @abstractmethod
     def get(self, id: str) -> Job | None:
@@ -114,7 +114,7 @@ class Store(ABC):
 
     @abstractmethod
     def pending(self) -> Sequence[Job]:
-        """Jobs that are not over, the oldest first; those that ran when the server was killed are queued again."""
+        """Jobs that are not over, the oldest first; that one runs is known to the server alone that runs it."""
 
     @abstractmethod
     def forget(self, before: float) -> None:
@@ -162,16 +162,14 @@ class SQLite(Store):
     def move(self, id: str, state: State, reason: str | None = None, result: Result | None = None) -> bool:
         """See the base class."""
         given = (None, None, None) if result is None else (result.media, result.name, result.data)
-        finished = time.time() if state.over else None
         with self._lock, self._base:
             self._base.execute("begin")
             changed = self._base.execute(
                 "update jobs set state = ?, reason = ?, finished = ?, media = ?, name = ?, data = ?"
-                " where id = ? and state in ('queued', 'running')",
-                (state, reason, finished, *given, id),
+                " where id = ? and state = 'queued'",
+                (state, reason, time.time(), *given, id),
             ).rowcount
-            if state.over:
-                self._base.execute("delete from files where job = ?", (id,))
+            self._base.execute("delete from files where job = ?", (id,))
         return bool(changed)
 
     def get(self, id: str) -> Job | None:
@@ -186,8 +184,7 @@ class SQLite(Store):
 
     def pending(self) -> Sequence[Job]:
         """See the base class."""
-        rows = self._rows("select * from jobs where state in ('queued', 'running') order by created, rowid")
-        return [replace(self._job(row), state=State.QUEUED) for row in rows]
+        return [*map(self._job, self._rows("select * from jobs where state = 'queued' order by created, rowid"))]
 
     def forget(self, before: float) -> None:
         """See the base class."""

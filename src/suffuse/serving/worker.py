@@ -52,6 +52,7 @@ class Course:
         watched: how many samples are looked at, where somebody watches.
         stopped: whether it is to stop.
         heed: called when something else is wanted, for a worker that cannot look in between.
+        tell: called by the worker at each evaluation, and at each part that is done.
     """
 
     done: int = 0
@@ -61,6 +62,7 @@ class Course:
     watched: int = 0
     stopped: bool = False
     heed: Callable[[], object] | None = None
+    tell: Callable[[], object] | None = None
 
     def stop(self) -> None:
         """Have it stop at the next evaluation of the network."""
@@ -73,9 +75,29 @@ class Course:
             self.watched = samples
             self._changed()
 
+    def evaluated(self) -> None:
+        """Say that the network is asked.
+
+        Raises:
+            Stopped: it is to stop.
+        """
+        self.evaluations += 1
+        self._told()
+        if self.stopped:
+            raise Stopped
+
+    def came(self, done: int, total: int) -> None:
+        """Say how many parts are done."""
+        self.done, self.total = done, total
+        self._told()
+
     def _changed(self) -> None:
         if self.heed is not None:
             self.heed()
+
+    def _told(self) -> None:
+        if self.tell is not None:
+            self.tell()
 
 
 class Worker(ABC):
@@ -128,11 +150,6 @@ class Here(Worker):
         """See the base class."""
         model, due = self._models[batch.model], 0.0
 
-        def evaluated(*_: object) -> None:
-            course.evaluations += 1
-            if course.stopped:
-                raise Stopped
-
         def seen(glimpse: Glimpse) -> None:
             nonlocal due
             start = time.perf_counter()
@@ -142,11 +159,8 @@ class Here(Worker):
                 end = time.perf_counter()
                 due = end + max(_EVERY, 3 * (end - start))  # a fourth of the time at most is spent on it
 
-        def progress(done: int, total: int) -> None:
-            course.done, course.total = done, total
-
-        with watched(model, seen), model.denoiser.register_forward_pre_hook(evaluated):
+        with watched(model, seen), model.denoiser.register_forward_pre_hook(lambda *_: course.evaluated()):
             together = [request for request in batch.requests if isinstance(request, Generate)]
             if len(together) == len(batch.requests):
-                return generate_together(model, together, progress)
-            return [batch.requests[0].answer(model, batch.files, self._limits, progress)]
+                return generate_together(model, together, course.came)
+            return [batch.requests[0].answer(model, batch.files, self._limits, course.came)]

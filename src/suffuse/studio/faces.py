@@ -18,6 +18,7 @@ from suffuse.outputs import output_of
 from suffuse.serving.limits import Limits
 from suffuse.serving.payloads import FORMS, read
 from suffuse.serving.store import Result
+from suffuse.studio.traces import traces
 
 _ROWS, _SEEN = 200, 192
 """Rows of a table that are shown, and pixels of the longer side of a picture, at least."""
@@ -40,11 +41,11 @@ class Face:
     shown: Callable[[list[Path]], Any]
 
 
-def _rows(paths: list[Path]) -> Any:
+def _table(path: Path) -> Any:
     import pandas as pd
 
     readers = {".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
-    return readers.get(paths[0].suffix, lambda path: pd.read_json(path, lines=True))(paths[0]).head(_ROWS)
+    return readers.get(path.suffix, lambda path: pd.read_json(path, lines=True))(path)
 
 
 def _file(label: str, value: Any, id: str) -> Any:
@@ -61,7 +62,10 @@ _WORDS = Face(
     lambda label: gr.Textbox(label=label, lines=8, buttons=["copy"], interactive=False),
     lambda paths: paths[0].read_text(encoding="utf-8"),
 )
-_TABLES = Face(_file, lambda label: gr.Dataframe(label=label, interactive=False), _rows)
+_TABLES = Face(
+    _file, lambda label: gr.Dataframe(label=label, interactive=False), lambda paths: _table(paths[0]).head(_ROWS)
+)
+_PLOTS = Face(_file, lambda label: gr.Plot(label=label, elem_id="plot"), lambda paths: traces(_table(paths[0])))
 _PICTURES = Face(
     lambda label, value, id: gr.Image(
         value,
@@ -95,7 +99,7 @@ _CLIPS = Face(
     ),
     lambda paths: str(paths[0]),
 )
-_ALL = (_PICTURES, _WORDS, _TABLES, _SOUNDS, _CLIPS, _FILES)
+_ALL = (_PICTURES, _WORDS, _TABLES, _PLOTS, _SOUNDS, _CLIPS, _FILES)
 _FACES: Mapping[str, Face] = MappingProxyType(
     {
         "image": _PICTURES,
@@ -106,7 +110,7 @@ _FACES: Mapping[str, Face] = MappingProxyType(
         "text": _WORDS,
         "sequence": _WORDS,
         "table": _TABLES,
-        "series": _TABLES,
+        "series": _PLOTS,
     }
 )
 
