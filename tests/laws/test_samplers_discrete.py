@@ -131,9 +131,9 @@ def leaping(law: Tokens, process: sf.Discrete, states: Tensor, t: float, s: floa
     return stay + ((1 - torch.exp(-total)) * jumps / total).nan_to_num(0)
 
 
-def remasked(eta: float) -> Kernel:
+def remasked(eta: float, since: float) -> Kernel:
     def kernel(law: Tokens, process: sf.Discrete, states: Tensor, t: float, s: float) -> Tensor:
-        sigma = 0.0 if t == 1 else eta * min(1.0, s / (1 - t))
+        sigma = 0.0 if t == 1 or t > since else eta * min(1.0, s / (1 - t))
         show = ((1 - s) - (1 - sigma) * (1 - t)) / t
         p = torch.nn.functional.pad(conditionals(law, process, states, t), (0, 1))
         mask, here = (torch.nn.functional.one_hot(x, 3).double() for x in (torch.full_like(states, 2), states))
@@ -219,12 +219,12 @@ CASES: dict[str, tuple[str, Sampler, Callable[[Tokens, sf.Discrete, Tensor], Ten
     },
     "cached": ("masked", Cached(), lambda data, process, times: walked(data, process, markov, times)),
     **{
-        f"remasking {eta}": (
+        f"remasking {since} {eta}": (
             "masked",
-            Remasking(eta),
-            lambda data, process, times, eta=eta: walked(data, process, remasked(eta), times),
+            Remasking(eta, since),
+            lambda data, process, times, eta=eta, since=since: walked(data, process, remasked(eta, since), times),
         )
-        for eta in (0.0, 0.2, 1.0)
+        for eta, since in ((0.0, 1.0), (0.2, 1.0), (1.0, 1.0), (1.0, 0.5))
     },
     **{
         f"blocks of {size}": (
@@ -351,18 +351,19 @@ def test_expected_jumps_are_the_integrated_rates(law):
         assert close(found, expected_jumps(data, process, states, t, s, 400)[possible], rtol=1e-8, atol=1e-12), (t, s)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5])
-def test_remasking_keeps_the_share_that_is_hidden(eta):
-    """At every time on the way each token is hidden with probability t."""
+@pytest.mark.parametrize(("eta", "since"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.5)])
+def test_remasking_keeps_the_share_that_is_hidden(eta, since):
+    """At every time on the way each token is hidden with probability t, and none is hidden again too early."""
     seen: list[tuple[float, Tensor]] = []
     x1 = torch.full((N, 3), 2)
-    sf.sample(BITS.denoiser(MASKED), Remasking(eta), x1, grids.uniform(5), rng=3,
+    sf.sample(BITS.denoiser(MASKED), Remasking(eta, since), x1, grids.uniform(5), rng=3,
               callback=lambda k, t, x: seen.append((float(t), torch.as_tensor(x))))  # fmt: skip
     for t, x in seen[:-1]:
         for token in range(3):
             assert_law((x[:, token] == 2).long(), numbers(1 - t, t))
-    taken_back = any(bool(((a != 2) & (b == 2)).any()) for (_, a), (_, b) in pairwise(seen))
-    assert taken_back == (eta > 0)
+    taken_back = [t for (t, a), (_, b) in pairwise(seen) if bool(((a != 2) & (b == 2)).any())]
+    assert bool(taken_back) == (eta > 0)
+    assert all(t <= since for t in taken_back)
 
 
 # The cache

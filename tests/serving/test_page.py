@@ -244,7 +244,7 @@ def test_every_kind_has_a_component_of_its_own(page: "sync_api.Page"):
         page.click("#draw")
         page.locator(".file-preview:visible").first.wait_for()
         seen(page).first.wait_for()
-        _keep(page, name)
+        _keep(page, "trace" if name == "spiral" else name)
 
 
 def test_rows_are_ranked_by_how_likely_they_are(page: "sync_api.Page", folder: Path):

@@ -65,7 +65,9 @@ _WORDS = Face(
 _TABLES = Face(
     _file, lambda label: gr.Dataframe(label=label, interactive=False), lambda paths: _table(paths[0]).head(_ROWS)
 )
-_PLOTS = Face(_file, lambda label: gr.Plot(label=label, elem_id="plot"), lambda paths: traces(_table(paths[0])))
+_PLOTS = Face(
+    _file, lambda label: gr.Plot(label=label, show_label=False, elem_id="plot"), lambda paths: traces(_table(paths[0]))
+)
 _PICTURES = Face(
     lambda label, value, id: gr.Image(
         value,
@@ -178,10 +180,10 @@ def unpacked(result: Result) -> list[Path]:
 
 
 def glance(model: Model, paths: list[Path], limits: Limits) -> Any:
-    """A picture of what was drawn, for kinds that are not pictures themselves; None where there is none."""
+    """A picture of what was drawn, for kinds whose own components are none; None where there is none."""
     kind = model.codec.kind
     files = [path for path in paths if path.suffix in FORMS.get(kind, ())]
-    if kind == "image" or not files:
+    if kind in ("image", "series") or not files:
         return None
     items = [item for path in files[:8] for item in read(model, kind, (path.suffix, path.read_bytes()), limits)]
     shown = output_of(kind).show(model.codec.collect(items))

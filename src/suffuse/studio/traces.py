@@ -42,7 +42,9 @@ def _space(parts: Sequence["pd.DataFrame"], channels: Sequence[str]) -> "Figure"
         Scatter3d(x=part[x], y=part[y], z=part[z], mode="lines", name=str(number))
         for number, part in enumerate(parts, 1)
     ]
-    return Figure(ways, {"height": _SPACE, "scene": {"xaxis_title": x, "yaxis_title": y, "zaxis_title": z}})
+    whole = {"eye": {"x": 1.5, "y": 1.5, "z": 1.0}}
+    space = {"xaxis_title": x, "yaxis_title": y, "zaxis_title": z, "camera": whole}
+    return Figure(ways, {"height": _SPACE, "scene": space})
 
 
 def _lines(parts: Sequence["pd.DataFrame"], time: str, channels: Sequence[str]) -> "Figure":
