@@ -20,7 +20,7 @@ from suffuse.metrics.music import HISTOGRAMS, copied
 from suffuse.model import Model
 from suffuse.music import HOLE, Piece
 from suffuse.progress import Progress
-from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe, SamplingSection
+from suffuse.recipes.recipe import DataSection, NetworkSection, ObjectiveSection, Recipe
 from suffuse.training.config import TrainingConfig
 
 CREDIT = (
@@ -65,7 +65,6 @@ def recipe(minutes: float, seed: int) -> Recipe:
         data=DataSection(length=_LENGTH),
         network=NetworkSection(width=128, depth=3),
         objective=ObjectiveSection(given=0.25),
-        sampling=SamplingSection(sampler="remasking", sampling_steps=128),
         training=TrainingConfig(
             batch=4, learning_rate=3e-3, weight_decay=0.1, held_out=0.02, minutes=minutes, seed=seed
         ),

@@ -44,7 +44,7 @@ class MusicKind(Kind):
                     recipe.network, network="transformer", patch=4, width=192, depth=4, network_dropout=0.0
                 ),
                 "objective": fill(recipe.objective, time_law="uniform", weight="elbo", learned_weight=False, given=0.5),
-                "sampling": fill(recipe.sampling, sampling_steps=64),
+                "sampling": fill(recipe.sampling, sampler="remasking", sampling_steps=128),
             }
         )
 
