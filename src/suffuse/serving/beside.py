@@ -185,8 +185,9 @@ def _uninterrupted() -> Generator[None, None, None]:
 def _work(pipe: Connection, runs: Mapping[str, Path], limits: Limits, threads: int) -> None:
     """The process: does one task after the other, as long as the server is there."""
     torch.set_num_threads(threads)  # rounding depends on it
-    here, tasks = Here({name: load(run) for name, run in runs.items()}, limits), SimpleQueue[_Todo]()
-    threading.Thread(target=_listen, args=(pipe, tasks), daemon=True).start()
+    tasks = SimpleQueue[_Todo]()
+    threading.Thread(target=_listen, args=(pipe, tasks), daemon=True).start()  # what is sent does not wait for models
+    here = Here({name: load(run) for name, run in runs.items()}, limits)
     while True:
         todo = tasks.get()
         if isinstance(todo, _Added):
