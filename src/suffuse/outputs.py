@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageOps
 
 from suffuse.clips import Clip, strips, write_gif, write_mp4
+from suffuse.data.series import NUMBER
 from suffuse.engraving import FORMS, piano_roll
 from suffuse.errors import UserError
 from suffuse.maps import maps, side_by_side, write_arrays, write_store
@@ -213,7 +214,7 @@ class SeriesFiles(Output):
         """See the base class."""
         import pandas as pd
 
-        several = [part.assign(series=number) for number, part in enumerate(items, 1)]
+        several = [part.assign(**{NUMBER: number}) for number, part in enumerate(items, 1)]
         return Tables().save(items[0] if len(items) == 1 else pd.concat(several, ignore_index=True), path)
 
     def show(self, items: Any) -> Image.Image:

@@ -18,6 +18,7 @@ from suffuse.data.sources import open_source
 from suffuse.errors import UserError
 from suffuse.learn import train
 from suffuse.networks import Marked, Transformer
+from suffuse.outputs import output_of
 from suffuse.patterns import Spans
 from suffuse.recipes.recipe import DataSection, Recipe
 from suffuse.rng import Streams
@@ -94,6 +95,15 @@ def test_a_column_of_names_tells_series_apart(tmp_path: Path):
     assert source.names([0, 1]) == ["here 2024-01-01 00:00:00", "there 2024-01-01 00:00:00"]
     assert len(source.cut(16)) == 2 * 65
     assert open_source(tmp_path / "a.csv").kind == "table"
+
+
+def test_series_that_were_drawn_together_are_read_as_they_were_written(tmp_path: Path):
+    parts = [hourly(20, x=WAVE[:20] + n, y=WAVE[:20] * n) for n in range(3)]
+    output_of("series").save(parts, tmp_path / "a.csv")
+    source = opened(tmp_path / "a.csv", kind="series")
+    assert list(source.channels) == ["x", "y"]
+    for part, item in zip(parts, source.raw([0, 1, 2]), strict=True):
+        assert np.allclose(item[["x", "y"]], part[["x", "y"]])
 
 
 def test_numbers_are_times_where_they_are_called_so_or_none_are_given(tmp_path: Path):

@@ -13,6 +13,8 @@ from suffuse.data.rows import RowSource
 from suffuse.errors import UserError
 
 _TIMES = ("time", "date", "datetime", "timestamp", "ds", "year", "month", "day", "t", "step", "index")
+NUMBER = "series"
+"""Column of numbers that tells series apart which were drawn together."""
 _LEAST = 64
 """A table of fewer rows is taken for a series only where that is said."""
 _WINDOWS = 50_000
@@ -210,7 +212,8 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
     """The series that a table holds; None where it is a table.
 
     It is one where a column of moments grows from row to row and all else is numbers. Where the user asks for series,
-    the times may be numbers, or the numbers of the rows, and a column of names tells several series apart.
+    the times may be numbers, or the numbers of the rows, and a column of names tells several series apart, or one that
+    is called ``series`` and numbers them, as those that were drawn together have it.
 
     Raises:
         UserError: the user asks for series, and no column holds numbers, or one that tells series apart repeats times.
@@ -224,7 +227,12 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
     time = _time_column(frame, asked)
     if time is None and not asked:
         return None
-    numeric = [c for c in columns if c.name != time and pd.api.types.is_numeric_dtype(frame[c.name])]
+    numbered = NUMBER in frame and time is not None and bool(frame[time].duplicated().any())
+    numeric = [
+        c
+        for c in columns
+        if c.name != time and pd.api.types.is_numeric_dtype(frame[c.name]) and not (numbered and c.name == NUMBER)
+    ]
     others = [c for c in columns if c.name != time and c not in numeric]
     if not asked and (others or not numeric):
         return None
@@ -236,7 +244,8 @@ def series_of(rows: RowSource, asked: bool) -> SeriesSource | None:
     left_out = [(f"column {c.name}", c.note or f"is {c.role}") for c in columns if c.name not in learned]
     if time is None:
         time, frame = "step", frame.assign(step=np.arange(len(frame)))
-    identity = next((c.name for c in others if c.role in ("category", "identifier")), None)
+    names = [c.name for c in others if c.role in ("category", "identifier")]
+    identity = NUMBER if numbered else next(iter(names), None)
     parts = [("", frame)] if identity is None else [(str(n), part) for n, part in frame.groupby(identity, sort=False)]
     left_out = [(name, why) for name, why in left_out if name != f"column {identity}"]
     step = _step(pd.concat([_moments(part[time]).sort_values().diff().dropna() for _, part in parts]))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from suffuse.data.series import NUMBER
+
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
@@ -25,9 +27,9 @@ def traces(table: "pd.DataFrame") -> "Figure":
         >>> [trace.type for trace in traces(way.drop(columns="z")).data]
         ['scatter', 'scatter']
     """
-    numbered = table.columns[-1] == "series" and len(table.columns) > 2
-    parts = [part for _, part in table.groupby("series")][:_MOST_SERIES] if numbered else [table]
-    time, *channels = [name for name in table.columns if not (numbered and name == "series")]
+    numbered = table.columns[-1] == NUMBER and len(table.columns) > 2
+    parts = [part for _, part in table.groupby(NUMBER)][:_MOST_SERIES] if numbered else [table]
+    time, *channels = [name for name in table.columns if not (numbered and name == NUMBER)]
     shown = [part.head(_MOST_POINTS // len(parts)) for part in parts]
     drawn = _space(shown, channels) if len(channels) == 3 else _lines(shown, str(time), channels[:_MOST_CHANNELS])
     drawn.update_layout(margin={"l": _MARGIN, "r": _MARGIN, "t": _MARGIN // 2, "b": _MARGIN}, showlegend=len(shown) > 1)
