@@ -23,7 +23,7 @@ from suffuse.store import fingerprint, load
 from tests.serving.servers import command
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'suffuse[ray]'")
-OPTIONS = {"n": 1510, "seed": 5, "shard": 32, "steps": 10, "condition": ("cat",)}
+OPTIONS = {"n": 1510, "seed": 5, "shard": 32, "steps": 40, "condition": ("cat",)}
 
 
 @pytest.fixture(scope="module")
