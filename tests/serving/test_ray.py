@@ -146,7 +146,7 @@ def test_all_seeds_are_there_once_and_depend_on_nothing_else(run_folder, undistu
     seeds = [seed for path in sorted(undisturbed.iterdir()) for seed in pq.read_table(path)["seed"].to_pylist()]
     assert seeds == [*range(5, 5 + 1510)]
     pictures = open_source(undisturbed)
-    alone = load(run_folder).generate(1, seed=5 + 700, steps=10, condition="cat")[0]
+    alone = load(run_folder).generate(1, seed=5 + 700, steps=OPTIONS["steps"], condition="cat")[0]
     drawn = pictures[700].image
     assert max(abs(a - b) for a, b in zip(alone.tobytes(), drawn.tobytes(), strict=True)) <= 1  # for rounding
     assert pictures[700].fields["seed"] == 705
