@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from PIL import Image
 
 import suffuse as sf
 from suffuse.cli import run
+from suffuse.serving.store import Job, SQLite
 from tests.serving.servers import Server, Start
 
 ASYNC = {"Prefer": "respond-async"}
@@ -306,6 +309,18 @@ def test_jobs_survive_a_server_that_is_killed(start: Start, tmp_path: Path, mode
         data = second.client.get(f"/v1/jobs/{id}/result").content
         if n % 7 == 0:
             assert np.array_equal(pixels(data), np.array(model.generate(1, seed=n, steps=20 + n)[0]))
+
+
+def test_jobs_that_an_older_server_ran_are_queued(tmp_path: Path):
+    """One that kept that a job runs, and was killed."""
+    store = SQLite(tmp_path / "jobs.sqlite")
+    store.put(Job("a", "small", "generate", {}, {"file": (".png", b"x")}))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as base, base:
+        base.execute("update jobs set state = 'running'")
+    later = SQLite(tmp_path / "jobs.sqlite")
+    assert [(job.id, job.state, job.files) for job in later.pending()] == [("a", "queued", {"file": (".png", b"x")})]
+    later.close()
 
 
 def test_a_server_that_is_told_to_stop_finishes_what_runs_and_keeps_the_rest(start: Start, tmp_path: Path):

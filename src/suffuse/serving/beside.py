@@ -34,8 +34,6 @@ _TRIES = 2
 """Times that a batch is begun where its process is lost: once by accident, the second time by what it does."""
 _TICK = 0.05
 """Seconds between words of the process on how far it is."""
-_PATIENCE = 5.0
-"""Seconds that the process has to go in."""
 
 
 @dataclass(frozen=True)
@@ -122,21 +120,21 @@ class Beside(Worker):
 
     def _begin(self) -> None:
         context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        ours, theirs = context.Pipe()
+        process = context.Process(
             target=_work,
             args=(theirs, self._runs, self._limits, torch.get_num_threads()),
             name="suffuse-worker",
             daemon=True,
         )
         with _uninterrupted():
-            self._process.start()
+            process.start()
         theirs.close()  # so that it hears when this process is gone, and this one when it is
+        self._pipe, self._process = ours, process  # once it has begun: else the next try ends those of before
 
     def _end(self) -> None:
         self._pipe.close()
-        self._process.join(_PATIENCE)
-        self._process.kill()
+        self._process.kill()  # nobody waits for what it does, and it keeps nothing
         self._process.join()
 
     def _asked(self, batch: Batch, course: Course) -> list[Result]:

@@ -48,7 +48,7 @@ def start(
     if not runs and page is None:
         raise UserError("nothing to serve; name the run folder of a trained model")
     if workers is not None and engine is None:
-        raise UserError("--workers is for --engine ray; without it the server does the work itself")
+        raise UserError("--workers is for --engine ray; without it one process does the work")
     named = _named(runs)
     try:
         from uvicorn import Config, Server

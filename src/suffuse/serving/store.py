@@ -148,6 +148,7 @@ class SQLite(Store):
         self._base.execute("pragma journal_mode = wal")
         self._base.execute("pragma synchronous = normal")  # a killed server loses nothing; a power cut, the last moment
         self._base.executescript(_TABLES)
+        self._base.execute("update jobs set state = 'queued' where state = 'running'")  # which servers once kept
 
     def put(self, job: Job) -> None:
         """See the base class."""

@@ -54,7 +54,7 @@ def following(
             course = engine.standing(job.id).course
             bar((course.done, course.total) if course.total else 0.0, desc=f"{course.evaluations} evaluations")
             course.watch(watched)
-            if course.look is not None and course.look is not seen:
+            if course.look is not None and course.look != seen:
                 seen = course.look
                 yield seen
     finally:
